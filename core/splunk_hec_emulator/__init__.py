@@ -1,0 +1,1 @@
+"""A faithful Splunk HTTP Event Collector for tests and demonstrations."""
