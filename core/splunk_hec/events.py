@@ -8,14 +8,12 @@ a batch can be split where Splunk's reply says so without an object per event.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
-
-if TYPE_CHECKING:
-    from datetime import datetime
-    from decimal import Decimal
 
 Payload = str | bytes | int | float | list[Any] | tuple[Any, ...] | Mapping[str, Any] | None
 FieldValue = str | int | float | bool | list[str | int | float | bool] | None
