@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from splunk_hec._envelope import check_fields
 from splunk_hec.config import HecConfig
-from splunk_hec.errors import ConfigError
+from splunk_hec.errors import ConfigError, InvalidEvent
 from splunk_hec_kafka.config_tree import METADATA
 from splunk_hec_kafka.kafka_properties import refused_in_consumer, refused_in_producer
 from splunk_hec_kafka.templates import Template, parse_time_source
@@ -90,6 +91,10 @@ def _route_problems(key: str, route: Route, explicit: frozenset[str]) -> Iterato
             Template(text)
         except ConfigError as error:
             yield Problem(f"{key}.{name}", str(error), "write a literal brace as {{ or }}")
+    try:
+        check_fields(route.fields)
+    except InvalidEvent as error:
+        yield Problem(f"{key}.fields", error.text, "give text, numbers, booleans, or a list of them")
     try:
         parse_time_source(route.time)
     except ConfigError as error:

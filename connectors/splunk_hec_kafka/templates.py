@@ -173,7 +173,7 @@ def _text(value: bytes | str | None) -> str | None:
 def _parse(value: bytes | str | None) -> Any:
     try:
         return msgspec.json.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, nested too deep
         return None
 
 
