@@ -4,6 +4,8 @@ The first line on stdout is ``listening on URL``. SIGTERM and SIGINT end it orde
 option ends it with one line and exit code 2.
 """
 
+import sys
+
 import click
 
 PROFILES = ("ent-10.4", "ent-9", "legacy-7", "cloud-10.5")
@@ -16,12 +18,12 @@ PROFILES = ("ent-10.4", "ent-9", "legacy-7", "cloud-10.5")
     "tokens",
     multiple=True,
     metavar="T[:ack][:query][:index=a,b][:disabled]",
-    help="A token; may be given several times. [default: 00000000-0000-0000-0000-000000000001 with acks, "
-    "…0002 without]",
+    help="A token; may be given several times. Default: 00000000-0000-0000-0000-000000000001 with acks and "
+    "00000000-0000-0000-0000-000000000002 without.",
 )
 @click.option("--profile", type=click.Choice(PROFILES), default="ent-10.4", show_default=True)
 @click.option(
-    "--ack-delay", default="1s", show_default=True, metavar="1s|0.2s..3s|never", help="Reply to durable."
+    "--ack-delay", default="1s", show_default=True, metavar="1s|0.2s..3s|never", help="From reply to durable."
 )
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Simulated indexers.")
 @click.option("--balance", type=click.Choice(["sticky", "round-robin"]), default="sticky", show_default=True)
@@ -36,23 +38,36 @@ PROFILES = ("ent-10.4", "ent-9", "legacy-7", "cloud-10.5")
 @click.option("--max-content-length", type=click.IntRange(1), default=838_860_800, show_default=True)
 @click.option("--tls", nargs=2, metavar="CERT KEY", help="Serve https.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of delays and chances.")
+@click.option("--keep-events/--count-only", default=True, help="Whether /emulator/events shows them.")
 @click.option(
     "--set",
-    "settings",
+    "extra",
     multiple=True,
     metavar="NAME=VALUE",
     help="Any other setting of EMULATOR.md, e.g. ack_true=never.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log each refusal as splunkd does.")
 @click.version_option(package_name="splunk-hec-sink")
-def main(*, verbose: bool, settings: tuple[str, ...], **options: object) -> None:
+def command(*, verbose: bool, extra: tuple[str, ...], **options: object) -> int:
     """Run a Splunk HTTP Event Collector emulator."""
     import logging  # noqa: PLC0415 - --help answers at once
 
-    from splunk_hec_emulator.run import run  # noqa: PLC0415
+    from splunk_hec_emulator.run import run  # noqa: PLC0415 - as above
 
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR)
-    raise SystemExit(run(options, settings))
+    return run(options, extra)
+
+
+def main() -> None:
+    """Run the command; click's own refusals become one line like all others."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"hec-emulator: {error.format_message()} (see hec-emulator --help)", err=True)
+        code = 2
+    except click.Abort:
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

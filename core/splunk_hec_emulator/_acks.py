@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from splunk_hec_emulator.settings import Settings
 
 _RANDOM_SPAN = 1 << 31
+_SWEEP_EVERY = 1_024  # channels: clients that use a new one for each post must not fill the memory
 _NEAR = 0.9  # of a limit: from here on 200 comes with code 25 (the real trigger is not known)
+
+
+def _no_ids() -> dict[int, float]:
+    return {}
 
 
 @dataclass(slots=True)
@@ -20,7 +25,7 @@ class Channel:
 
     next_id: int
     used_at: float
-    due: dict[int, float] = field(default_factory=dict)
+    due: dict[int, float] = field(default_factory=_no_ids)
 
 
 class Acks:
@@ -107,6 +112,9 @@ class Acks:
         """Return the channel, made on first use."""
         channel = self._live(guid, now)
         if channel is None:
+            if len(self._channels) % _SWEEP_EVERY == _SWEEP_EVERY - 1:
+                for idle in list(self._channels):
+                    self._live(idle, now)
             channel = self._channels[guid] = Channel(self._first(guid), now)
         channel.used_at = now
         return channel

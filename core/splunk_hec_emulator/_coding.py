@@ -1,18 +1,20 @@
 """Content codings: gzip with a bound on what comes out, so that a bomb costs its bound and no more."""
 
+import contextlib
 import zlib
 from typing import Any, Protocol, cast
 
-try:
-    from isal import isal_zlib as _fast
-except ImportError:  # platforms without the wheel
-    _fast = zlib
+_fast: Any = zlib
+with contextlib.suppress(ImportError):  # there are platforms without the wheel
+    from isal import isal_zlib
+
+    _fast = isal_zlib
 
 _GZIP = 31  # zlib's wbits for a gzip wrapper
 
 
 class CodingError(Exception):
-    """The body is not what its Content-Encoding says; `too_large_bytes` is set when it only unfolds too far."""
+    """The body is not what its Content-Encoding says, or unfolds too far."""
 
     def __init__(self, *, is_too_large: bool = False) -> None:
         super().__init__()
@@ -40,10 +42,10 @@ def gunzip(data: bytes, max_bytes: int = 1 << 62, *, takes_prefix: bool = False)
     parts: list[bytes] = []
     room = max_bytes
     while data:
-        member = cast("_Decompressor", cast("Any", _fast).decompressobj(_GZIP))
+        member = cast("_Decompressor", _fast.decompressobj(_GZIP))
         try:
             part = member.decompress(data, min(room + 1, (1 << 63) - 1))
-        except (zlib.error, cast("Any", _fast).error):
+        except (zlib.error, _fast.error):
             raise CodingError from None
         room -= len(part)
         parts.append(part)

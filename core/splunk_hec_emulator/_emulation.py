@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from splunk_hec_emulator._judge import Judge, Moment
+from splunk_hec_emulator._intake import Moment
+from splunk_hec_emulator._judge import Judge, preliminary
 from splunk_hec_emulator._node import Node
 from splunk_hec_emulator._replies import Reply
 from splunk_hec_emulator._request import Request
@@ -59,12 +60,14 @@ class Emulation:
 
     # -- serving -----------------------------------------------------------------------------------------
 
-    def meet(self, kind: str, node: Node) -> Moment:
+    def meet(self, method: str, kind: str, node: Node) -> Moment:
         """Open a request's moment at a node: what is due becomes durable, and the faults strike."""
         self.advance()
         now = self._clock()
         rules: list[Rule] = []
-        if kind == "health":
+        if preliminary(method, kind):
+            pass  # neither a wrong method nor OPTIONS uses up a rule's count
+        elif kind == "health":
             rules = list(self.faults.strikes(kind, node.number, now))
         elif rule := self.faults.strike(kind, node.number, now):
             rules = [rule]
@@ -75,7 +78,7 @@ class Emulation:
     async def answer(self, request: Request, moment: Moment, kind: str) -> Reply:
         """Answer a request whose body is read; what it made durable is in the store when this returns."""
         request.number = next(self._next_request)
-        request.received = self._wall()
+        request.received = round(self._wall(), 6)
         self.advance()
         reply = await self.judge.answer(request, moment._replace(now=self._clock()), kind)
         self.advance()
@@ -86,7 +89,7 @@ class Emulation:
         now = self._clock()
         for node in self.nodes:
             for post in node.advance(now):
-                self.store.add(post, self._wall())
+                self.store.add(post, round(self._wall(), 6))
 
     @property
     def wait_s(self) -> float:
@@ -96,7 +99,7 @@ class Emulation:
     # -- switches ----------------------------------------------------------------------------------------
 
     def restart(self, number: int) -> None:
-        """Restart one node: its channels and what is not yet durable are gone. IndexError if there is none."""
+        """Restart one node: its channels and what is not yet durable are gone."""
         self.advance()
         self.nodes[number].restart()
 

@@ -190,7 +190,7 @@ class Reader:
         if fields[0] != "{":
             raise BadObject(6)
         for value in self._decoder.decode(fields).values():
-            members = value if isinstance(value, list) else [value]
+            members: list[Any] = value if isinstance(value, list) else [value]
             if any(isinstance(member, dict | list) for member in members):
                 raise BadObject(15)
 

@@ -22,7 +22,7 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     source: str = ""
     sourcetype: str = ""
     index: str = ""
-    fields: dict[str, str | int | float | bool | None | list[str | int | float | bool | None]] = {}
+    fields: dict[str, str | int | float | bool | list[str | int | float | bool | None] | None] = {}
 
 
 # An object, array or number; or a text whose first character is neither white space, an escape nor foreign.

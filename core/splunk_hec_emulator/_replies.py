@@ -11,6 +11,10 @@ JSON_TYPE = "application/json; charset=UTF-8"
 HTML_TYPE = "text/html; charset=UTF-8"
 TEXT_TYPE = "text/plain; charset=UTF-8"
 
+_STICKY = (
+    "Data channel is missing. If you have multiple indexers, sticky session load balancers must be "
+    "provisioned and client requests must be routed accordingly."
+)
 CODES: dict[int, tuple[int, str]] = {
     0: (200, "Success"),
     1: (403, "Token disabled"),
@@ -40,11 +44,7 @@ CODES: dict[int, tuple[int, str]] = {
     25: (200, "HEC ACK is approaching its capacity limit"),
     26: (429, "HEC queue is at capacity and cannot process any more requests"),
     27: (429, "HEC ACK channel is at capacity and cannot process any more requests"),
-    28: (
-        400,
-        "Data channel is missing. If you have multiple indexers, sticky session load balancers must be "
-        "provisioned and client requests must be routed accordingly.",
-    ),
+    28: (400, _STICKY),
     404: (404, "The requested URL was not found on this server."),
 }
 

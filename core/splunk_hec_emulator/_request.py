@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from splunk_hec_emulator.settings import Token
+
 _ROUTES = {
     "": "event",
     "/event": "event",
@@ -24,18 +26,24 @@ _MAX_QUERY_FIELDS = 1_000
 is_guid = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}").fullmatch
 
 
+def _nothing() -> dict[str, str]:
+    return {}
+
+
 @dataclass(slots=True)
 class Request:
     """One HTTP request; header names are lower case, of repeated query keys the last wins."""
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=_nothing)
+    headers: Mapping[str, str] = field(default_factory=_nothing)
     body: bytes = b""
     peer: str = ""
     number: int = 0
     received: float = 0.0
+    token: Token | None = None  # these two are noted once they are known to be good
+    guid: str = ""
 
     def kind(self, *, trailing_slash_is_route: bool = False) -> str:
         """Return the route's name, or the empty text for a path HEC does not have."""

@@ -31,8 +31,8 @@ def epoch_us(text: str) -> int | None:
     digits = len(whole.lstrip("0"))
     for most, shift in _SHIFTS:
         if digits <= most:
-            scaled = int(whole + (fraction + "0" * 9)[:9])
-            return scaled // 10 ** (9 - shift)
+            scaled: int = int(whole + (fraction + "0" * 9)[:9])
+            return scaled // int(10 ** (9 - shift))
     return None
 
 

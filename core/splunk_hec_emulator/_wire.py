@@ -18,7 +18,7 @@ import h11
 
 from splunk_hec_emulator._control import control, is_control
 from splunk_hec_emulator._emulation import Emulation
-from splunk_hec_emulator._judge import Moment
+from splunk_hec_emulator._intake import Moment
 from splunk_hec_emulator._replies import Reply, hec, malformed, too_large
 from splunk_hec_emulator._request import Request, parse_target
 
@@ -97,7 +97,7 @@ class Connection:
         self._emulation.judge.counts.requests += 1
         if is_control(request.path):
             request.body = await self._body(request)
-            return await self._send(control(request, self._emulation), request)
+            return await self._send(await control(request, self._emulation), request)
         return await self._collect(request)
 
     async def _collect(self, request: Request) -> bool:
@@ -105,7 +105,7 @@ class Connection:
         emulation = self._emulation
         kind = request.kind(trailing_slash_is_route=emulation.settings.trailing_slash_is_route)
         node, cookie = emulation.place(_cookie(request))
-        moment = emulation.meet(kind, node)
+        moment = emulation.meet(request.method, kind, node)
         name = moment.rule.name if moment.rule else ""
         if name == "reset-before" or (name == "restart" and moment.rule and moment.rule.argument):
             self._reset()
@@ -120,7 +120,7 @@ class Connection:
         if name in ("reset-after", "ack-lost"):
             self._reset()
         if name in _MANGLING:
-            await self._mangled(reply, request, moment)
+            await self._mangled(reply, moment)
         return await self._send(reply, request)
 
     async def _event(self) -> object:
@@ -128,7 +128,10 @@ class Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
-            self._http.receive_data(await self._reader.read(_READ_BYTES))
+            data = await self._reader.read(_READ_BYTES)
+            if not data and self._http.their_state is not h11.IDLE:
+                raise _Gone  # in mid-request: there is nobody to answer
+            self._http.receive_data(data)
         return event
 
     def _request(self, head: h11.Request) -> Request:
@@ -169,7 +172,7 @@ class Connection:
         if data and not self._writer.is_closing():
             self._writer.write(data)
 
-    def _head(self, reply: Reply, request: Request | None, length: int | None) -> bytes:
+    def _head(self, reply: Reply, length: int | None) -> bytes:
         """Return the reply's head as bytes, and bring h11's state along."""
         headers = [
             ("Date", formatdate(usegmt=True)),
@@ -189,13 +192,14 @@ class Connection:
     async def _send(self, reply: Reply, request: Request) -> bool:
         """Write a whole reply; return whether the connection stays open."""
         if reply.stream is not None and not self._is_http10 and request.method != "HEAD":
-            self._write(self._head(reply, request, None))
+            self._write(self._head(reply, None))
             for block in reply.stream:
                 self._write(self._http.send(h11.Data(data=block)))
                 await self._writer.drain()
+                await asyncio.sleep(0)  # drain does not yield while the client keeps up
         else:
             body = reply.body if reply.stream is None else b"".join(reply.stream)
-            head = self._head(reply, request, len(body))
+            head = self._head(reply, len(body))
             content = b"" if request.method == "HEAD" else self._http.send(h11.Data(data=body)) or b""
             self._write(head + content)
         self._write(self._http.send(h11.EndOfMessage()))
@@ -239,10 +243,10 @@ class Connection:
                     pass
         raise _Gone
 
-    async def _mangled(self, reply: Reply, request: Request, moment: Moment) -> None:
+    async def _mangled(self, reply: Reply, moment: Moment) -> None:
         """Write the reply cut short or drop by drop, then close; raises _Gone."""
         assert moment.rule is not None
-        head = self._head(reply, request, len(reply.body))
+        head = self._head(reply, len(reply.body))
         match moment.rule.name:
             case "cut-status":
                 self._write(head[:10])

@@ -117,7 +117,7 @@ class Emulator:
     @property
     def faults(self) -> list[dict[str, Any]]:
         """The fault rules, as ``{"rule", "fired"}``; assign rules as text (or as read) to replace them."""
-        return self._call(lambda: self._server.emulation.faults.describe())
+        return self._call(self._server.emulation.faults.describe)
 
     @faults.setter
     def faults(self, rules: Iterable[str | Mapping[str, Any]]) -> None:
@@ -167,8 +167,10 @@ class Emulator:
     def _run(self, started: "Future[None]") -> None:
         try:
             asyncio.run(self._serve(started))
-        except BaseException as error:  # noqa: BLE001 - start() raises it on the caller's thread
-            started.set_exception(error)
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)  # start() raises it on the caller's thread
 
     async def _serve(self, started: "Future[None]") -> None:
         self._server = Server(self._settings, self._note)

@@ -25,7 +25,7 @@ CATALOGUE: dict[str, tuple[frozenset[str], str, str]] = {
     "throttle": (
         _POSTS,
         "[RETRY_AFTER][/INDEX]",
-        "429 code 26, with a Retry-After header (seconds or a date)",
+        "429 code 26; RETRY_AFTER is seconds or date+SECONDS, INDEX as for busy",
     ),
     "error500": (_POSTS, "[taken]", "500 code 8; nothing is taken, or all of it"),
     "near-capacity": (_POSTS, "", "accepted, but with code 24"),
@@ -104,8 +104,10 @@ class Rule:
                 pass
             case "busy", text:
                 int(text)
-            case "throttle", _:
-                self.index  # noqa: B018 - raises ValueError
+            case "throttle", text:
+                after, _, index = text.partition("/")
+                float(after.removeprefix("date+") or 0)
+                int(index or 0)
             case (("drip" | "hang"), text):
                 float(text)
             case ("error500", "taken") | ("restart", "reset"):
@@ -164,8 +166,8 @@ class Faults:
         Raises:
             SettingsError: one of them is wrong; the old rules stay.
         """
-        texts = [rule if isinstance(rule, str) else str(rule.get("rule", "")) for rule in rules]
-        self.rules = [Rule.parse(text) for text in texts]
+        texts = [rule.get("rule") if isinstance(rule, Mapping) else rule for rule in rules]
+        self.rules = [Rule.parse(str(text)) for text in texts]
         self._since = now
 
     def describe(self) -> list[dict[str, Any]]:

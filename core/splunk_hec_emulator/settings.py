@@ -6,6 +6,7 @@ settings here, so that a client can be tried both ways. Everything is validated 
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -178,8 +179,8 @@ class Settings:
     truncated_gzip: Literal["html", "prefix"] = "html"
     empty_gzip_is_html: bool = False
     empty_acks_are_refused: bool = False
-    ack_bad_body_code: int = 6
-    ack_empty_body_code: int = 5
+    ack_bad_body_code: Literal[5, 6] = 6
+    ack_empty_body_code: Literal[5, 6] = 5
     ack_string_ids_are_accepted: bool = False
     raw_line_breaking: bool = False  # True: each line of a raw body is an event of its own
     indexes: tuple[str, ...] = ()  # the indexes that exist; empty: all. Matters to tokens that may name any
@@ -220,6 +221,10 @@ class Settings:
         for name in ("faults", "indexes"):
             if name in given:
                 given[name] = tuple(given[name])
+        given["journal"] = os.fspath(given.get("journal", ""))
+        if given.get("tls"):
+            certificate, key = given["tls"]
+            given["tls"] = os.fspath(certificate), os.fspath(key)
         return cls(**{**PROFILES[profile], **given})
 
 
@@ -250,5 +255,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
             raise SettingsError(f"{name}: {value!r} is none of {choices}")
     elif hint is bool and not isinstance(value, bool):
         raise SettingsError(f"{name}: {value!r} is neither True nor False")
-    elif hint in (int, float) and not (isinstance(value, int | float) and value >= 0):
-        raise SettingsError(f"{name}: {value!r} is not a number from 0 up")
+    elif hint in (int, float):
+        is_number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        if not is_number or value < 0:
+            raise SettingsError(f"{name}: {value!r} is not a {'whole ' * (hint is int)}number from 0 up")
