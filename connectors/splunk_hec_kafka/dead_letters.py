@@ -1,0 +1,198 @@
+"""The producer of dead letters: takes records that Splunk will never take, and tells when they are safe.
+
+Not for what a dead letter looks like (`dead_letter_record`) nor for when rejections are too many
+(`reject_limit`). Guarantees: every record taken by `produce` comes back from `serve` exactly once, and
+without an error only when all in-sync replicas have it; nothing here blocks but `flush`.
+Non-obvious: a report of a passing fault (the time is up while a broker is down) is not handed out; the letter
+is produced again. Only faults that time does not heal are handed out as errors, and end the sink (exit 8).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from splunk_hec.errors import ConfigError
+from splunk_hec_kafka.dead_letter_record import dead_letter_record
+from splunk_hec_kafka.kafka_properties import connection_properties, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from confluent_kafka import Message
+
+    from splunk_hec.events import Outcome
+    from splunk_hec_kafka.config import SinkConfig
+    from splunk_hec_kafka.records import Refusal
+
+_log = logging.getLogger("splunk_hec_kafka")
+_PERMANENT = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.INVALID_REQUIRED_ACKS,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 -- librdkafka's own codes are named so
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 -- librdkafka's own codes are named so
+        KafkaError._INVALID_ARG,  # noqa: SLF001 -- librdkafka's own codes are named so
+        KafkaError._FATAL,  # noqa: SLF001 -- librdkafka's own codes are named so
+    }
+)
+"""What no waiting mends. Anything else is produced again, so that a broker's bad hour costs time only."""
+_DEFAULTS = {
+    "enable.idempotence": "true",
+    "delivery.timeout.ms": "60000",
+    "message.max.bytes": "1000000000",
+}
+"""A large message.max.bytes leaves the judgement to the broker: librdkafka's 1,000,000 would refuse a record
+of nearly that size as soon as the context headers are added."""
+
+
+def producer_properties(config: SinkConfig) -> dict[str, str]:
+    """Librdkafka properties of the producer of dead letters.
+
+    Args:
+        config: The sink's configuration.
+
+    Returns:
+        The way to the cluster (that of [kafka], unless dead_letter.properties names `bootstrap.servers`) and
+        [dead_letter.properties], with acks from all in-sync replicas.
+
+    Raises:
+        ConfigError: A secret's variable or file is missing.
+    """
+    own = resolved(config.dead_letter.properties)
+    defaults = dict(_DEFAULTS)
+    if "message.timeout.ms" in own:  # an alias: both together are a contradiction
+        del defaults["delivery.timeout.ms"]
+    return dead_letter_connection(config) | defaults | own | {"acks": "all"}
+
+
+def dead_letter_connection(config: SinkConfig) -> dict[str, str]:
+    """Librdkafka properties that lead to the cluster of the dead-letter topic, e.g. for an AdminClient.
+
+    Raises:
+        ConfigError: A secret's variable or file is missing.
+    """
+    own = connection_properties(config.dead_letter.properties)
+    servers = str(config.dead_letter.properties.get("bootstrap.servers", ""))
+    if servers:
+        return resolved({"bootstrap.servers": servers} | own)
+    shared = connection_properties(config.kafka.properties)
+    return resolved({"bootstrap.servers": config.kafka.bootstrap_servers} | shared | own)
+
+
+class DeadLetters:
+    """Writes dead letters. Owned by the loop's thread; librdkafka's own threads do the I/O."""
+
+    def __init__(self, topic: str, properties: Mapping[str, str]) -> None:
+        """Make the producer; connecting happens in the background.
+
+        Args:
+            topic: Where to write; checked beforehand by `check_topic`.
+            properties: See `producer_properties`.
+
+        Raises:
+            ConfigError: librdkafka does not know a property, or not such a value.
+        """
+        self._topic = topic
+        self._reports: list[tuple[Message, KafkaError | None]] = []
+        self._again: deque[tuple[Message, Refusal | Outcome]] = deque()
+        self._outstanding = 0
+        try:
+            self._producer = Producer(dict(properties), logger=_log)
+        except KafkaException as error:
+            raise ConfigError(f"dead_letter.properties: {error.args[0].str()}") from None
+
+    @property
+    def outstanding(self) -> int:
+        """How many letters are taken and not yet handed out by `serve`."""
+        return self._outstanding
+
+    def produce(self, message: Message, cause: Refusal | Outcome) -> bool:
+        """Take a record; never blocks.
+
+        Args:
+            message: The record.
+            cause: Why it is dead.
+
+        Returns:
+            False if the local queue is full: not taken, try again after `serve`.
+        """
+        if self._again or not self._enqueue(message, cause):
+            return False
+        self._outstanding += 1
+        return True
+
+    def serve(self) -> list[tuple[Message, KafkaError | None]]:
+        """Reports since the last call, in order of arrival; to be called in every turn of the loop.
+
+        Returns:
+            Each record once: None when all in-sync replicas have its letter, else why none ever will.
+        """
+        self._producer.poll(0)
+        self._produce_again()
+        reports, self._reports = self._reports, []
+        self._outstanding -= len(reports)
+        return reports
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until every letter has its report; they are then handed out by `serve`.
+
+        Args:
+            timeout_s: Longest wait.
+
+        Returns:
+            How many have none yet.
+        """
+        until = monotonic() + timeout_s
+        while (left := self._outstanding - len(self._reports)) and (rest := until - monotonic()) > 0:
+            self._produce_again()
+            self._producer.flush(rest)
+        return left
+
+    def close(self) -> None:
+        """Give up what has no report yet, so that the process can end; those records stay uncommitted."""
+        self._again.clear()
+        self._producer.purge()
+        self._producer.poll(0)
+        self._again.clear()
+
+    def _enqueue(self, message: Message, cause: Refusal | Outcome) -> bool:
+        key, value, headers = dead_letter_record(message, cause)
+        report = partial(self._on_report, message, cause)
+        try:
+            self._producer.produce(self._topic, value=value, key=key, headers=headers, on_delivery=report)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            report(error.args[0], None)
+        return True
+
+    def _produce_again(self) -> None:
+        for _ in range(len(self._again)):  # those that fail at once join the end for the next turn
+            if not self._enqueue(*self._again[0]):
+                return
+            self._again.popleft()
+
+    def _on_report(
+        self, message: Message, cause: Refusal | Outcome, error: KafkaError | None, _written: Message | None
+    ) -> None:
+        """Called by librdkafka from within poll() and flush(), on the loop's thread."""
+        if error is None or error.fatal() or error.code() in _PERMANENT:
+            self._reports.append((message, error))
+        else:
+            _log.warning("a dead letter is written again after: %s", error.str())
+            self._again.append((message, cause))
