@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -202,7 +202,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if not isinstance(name, str):
             raise InvalidEvent("bad_fields", f"the field name {name!r} is not text")
-        for item in value if isinstance(value, list | tuple) else (value,):
+        items = cast("list[Any]", value) if isinstance(value, list | tuple) else [value]
+        for item in items:
             if not isinstance(item, _SCALARS):
                 raise InvalidEvent("bad_fields", f"the field {name!r} is nested; fields must be flat")
             if isinstance(item, float) and not math.isfinite(item):
@@ -313,7 +314,7 @@ def _refuse_nan(value: Any) -> None:
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
-        for item in value:
+        for item in cast("list[Any]", value):
             _refuse_nan(item)
 
 

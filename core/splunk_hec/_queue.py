@@ -1,0 +1,277 @@
+"""What callers and workers share: open builders, sealed batches, outcomes, a stop flag. One lock.
+
+Not for budgets (they have a lock of their own; never both at once) and not for decisions about replies.
+Guarantees: no method calls foreign code or does I/O while the lock is held; outcomes are handed over in
+`poll` on the caller's thread, so no callback of a user ever runs on ours.
+
+Non-obvious: linger needs an owner, and the caller may never come back. So a resting lane waits for the
+oldest open builder too, and seals it when it is due.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, Any
+
+from splunk_hec._batching import Batch, BatchBuilder, charge_of
+from splunk_hec.events import Manifest, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from splunk_hec._actions import Settled
+
+BAD_INDEX_REMEMBERED_S = 300.0
+
+
+class Mailbox:
+    """One stream's side of the queue: its open builders, what is unsettled, its outcomes.
+
+    Guarded by the queue's lock. `is_aborted` is read without it: it only ever turns True.
+    """
+
+    def __init__(self) -> None:
+        self.builders: dict[str, BatchBuilder] = {}
+        self.outcomes: list[Outcome] = []
+        self.unsettled = 0
+        self.charge_bytes = 0
+        self.is_aborted = False
+
+
+class BatchQueue:
+    """Between streams and lanes. Any thread."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        new_builder: Callable[[Mailbox, str], BatchBuilder],
+        linger_s: float,
+    ) -> None:
+        self._clock = clock
+        self._new_builder = new_builder
+        self._linger_s = linger_s
+        self._lock = Lock()
+        self._work = Condition(self._lock)
+        self._news = Condition(self._lock)
+        self._stop = Condition(self._lock)
+        self._sealed: deque[Batch] = deque()
+        self._open: dict[Mailbox, None] = {}
+        self._ids = itertools.count(1)
+        self._bad_indexes: dict[str, float] = {}
+        self.is_stopping = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<BatchQueue sealed {len(self._sealed)} | open {len(self._open)} | stopping {self.is_stopping}>"
+        )
+
+    # -- callers -------------------------------------------------------------------------------------
+
+    def add(
+        self, box: Mailbox, lines: Sequence[bytes], manifest: Manifest, held_bytes: int, query: str
+    ) -> bool:
+        """Take events whose budget was acquired; False if the stream was aborted meanwhile."""
+        with self._lock:
+            if box.is_aborted:
+                return False
+            box.unsettled += len(lines)
+            box.charge_bytes += charge_of(sum(map(len, lines)) + len(lines), len(lines), held_bytes)
+            builder = box.builders.get(query)
+            if builder is None:
+                builder = box.builders[query] = self._new_builder(box, query)
+            at, total = 0, len(lines)
+            while at < total:
+                room = builder.room(lines[at:] if at else lines)
+                if not room:
+                    self._seal(builder)
+                    continue
+                end = at + room
+                held = held_bytes * end // total - held_bytes * at // total
+                whole = room == total
+                builder.add(
+                    lines if whole else lines[at:end],
+                    manifest if whole else manifest[at:end],
+                    held,
+                    self._clock(),
+                )
+                at = end
+                if builder.is_full:
+                    self._seal(builder)
+            if len(builder) and box not in self._open:
+                self._open[box] = None
+                self._work.notify()
+        return True
+
+    def seal(self, box: Mailbox | None = None) -> None:
+        """Seal what is open: of one stream, or of all (a caller that waits for the budget needs that)."""
+        with self._lock:
+            for one in [box] if box is not None else list(self._open):
+                self._seal_box(one)
+
+    def poll(self, box: Mailbox, timeout_s: float) -> list[Outcome]:
+        """The outcomes since the last call; waits for the first one at most `timeout_s`."""
+        with self._lock:
+            if not box.outcomes and timeout_s > 0:
+                self._news.wait_for(lambda: bool(box.outcomes), timeout_s)
+            outcomes, box.outcomes = box.outcomes, []
+            return outcomes
+
+    def wait_settled(self, box: Mailbox, timeout_s: float) -> int:
+        """Wait until all of the stream is settled; returns how many events are not."""
+        with self._lock:
+            self._news.wait_for(lambda: not box.unsettled, max(0.0, timeout_s))
+            return box.unsettled
+
+    def abort(self, box: Mailbox) -> tuple[int, int]:
+        """Forget the stream's events; returns the bytes and events of the budget that it held."""
+        with self._lock:
+            held = (0, 0) if box.is_aborted else (box.charge_bytes, box.unsettled)
+            box.is_aborted = True
+            box.builders.clear()
+            self._open.pop(box, None)
+            box.unsettled = box.charge_bytes = 0
+            self._news.notify_all()
+            return held
+
+    def refused_index(self, index: str) -> bool:
+        """Whether Splunk refused this record-borne index within the last 5 minutes."""
+        until = self._bad_indexes.get(index)
+        return until is not None and self._clock() < until
+
+    @property
+    def refused_indexes(self) -> frozenset[str]:
+        """All indexes that are refused before sending, now."""
+        now = self._clock()
+        with self._lock:
+            return frozenset(index for index, until in self._bad_indexes.items() if now < until)
+
+    # -- workers -------------------------------------------------------------------------------------
+
+    def take(self, until: float) -> Batch | None:
+        """A sealed batch, or one whose linger is over; None once it is `until`, or stopping."""
+        with self._lock:
+            while not self.is_stopping:
+                now = self._clock()
+                self._seal_lingering(now)
+                while self._sealed:
+                    batch = self._sealed.popleft()
+                    if not batch.owner.is_aborted:
+                        return batch
+                if now >= until:
+                    return None
+                opened = min((self._opened_at(box) for box in self._open), default=until)
+                self._work.wait(max(0.0, min(until, opened + self._linger_s) - now))
+            return None
+
+    def sleep(self, until: float) -> None:
+        """Wait until then, or until the client stops."""
+        with self._lock:
+            self._stop.wait_for(lambda: self.is_stopping, max(0.0, until - self._clock()))
+
+    def put_back(self, batches: list[Batch]) -> None:
+        """A lane cannot deliver these: some other should, before anything newer."""
+        with self._lock:
+            self._sealed.extendleft(reversed(batches))
+            self._work.notify(len(batches))
+
+    def settle(self, settled: list[Settled], url: str) -> tuple[int, int]:
+        """Hand outcomes to their streams; returns the bytes and events of the budget to release."""
+        freed_bytes = freed_events = 0
+        with self._lock:
+            for item in settled:
+                box = item.batch.owner
+                assert isinstance(box, Mailbox)
+                if box.is_aborted:
+                    continue
+                box.unsettled -= item.batch.count
+                box.charge_bytes -= item.batch.charge_bytes
+                freed_bytes += item.batch.charge_bytes
+                freed_events += item.batch.count
+                if item.bad_index:
+                    self._bad_indexes[item.bad_index] = self._clock() + BAD_INDEX_REMEMBERED_S
+                if item.kind is not OutcomeKind.DELIVERED or _has_refs(item.batch.manifest):
+                    box.outcomes.append(outcome_of(item, url))
+            self._news.notify_all()
+        return freed_bytes, freed_events
+
+    def give_back(self, batch: Batch, size_bytes: int) -> int:
+        """Packing saved so much of the batch's charge; returns what of it is to be released."""
+        with self._lock:
+            box = batch.owner
+            assert isinstance(box, Mailbox)
+            if box.is_aborted:
+                return 0
+            box.charge_bytes -= size_bytes
+            return size_bytes
+
+    def stop(self) -> None:
+        """Workers end after the request they are in."""
+        with self._lock:
+            self.is_stopping = True
+            self._work.notify_all()
+            self._news.notify_all()
+            self._stop.notify_all()
+
+    def drain(self) -> list[Batch]:
+        """All sealed and open batches; for the client that settles them at the end."""
+        with self._lock:
+            for box in list(self._open):
+                self._seal_box(box)
+            batches = list(self._sealed)
+            self._sealed.clear()
+            return batches
+
+    def next_linger(self) -> float | None:
+        """When the oldest open builder is due; None if nothing is open."""
+        with self._lock:
+            opened = min((self._opened_at(box) for box in self._open), default=None)
+            return None if opened is None else opened + self._linger_s
+
+    # -- with the lock held ----------------------------------------------------------------------------
+
+    def _seal(self, builder: BatchBuilder) -> None:
+        batch = builder.seal(str(next(self._ids)), self._clock())
+        if batch is not None:
+            self._sealed.append(batch)
+            self._work.notify()
+
+    def _seal_box(self, box: Mailbox) -> None:
+        for builder in box.builders.values():
+            self._seal(builder)
+        if box.builders and "" not in box.builders:
+            box.builders.clear()  # raw: one builder for each metadata ever seen would only grow
+        self._open.pop(box, None)
+
+    def _seal_lingering(self, now: float) -> None:
+        for box in [box for box in self._open if now - self._opened_at(box) >= self._linger_s]:
+            self._seal_box(box)
+
+    def _opened_at(self, box: Mailbox) -> float:
+        return min((b.opened_at for b in box.builders.values() if len(b)), default=self._clock())
+
+
+def outcome_of(item: Settled, url: str) -> Outcome:
+    """What the caller gets to see of a settled batch."""
+    batch, answer = item.batch, item.answer
+    return Outcome(
+        kind=item.kind,
+        refs=batch.manifest,
+        count=batch.count,
+        reason=item.reason,
+        http_status=answer.status if answer else 0,
+        code=answer.code if answer else None,
+        text=item.text or (answer.text if answer else ""),
+        attempts=batch.attempts,
+        url=url,
+        first_attempt_s=batch.first_attempt_s,
+        ack_latency_s=item.ack_latency_s,
+        size_bytes=batch.size_bytes,
+    )
+
+
+def _has_refs(manifest: Any) -> bool:
+    """False only for a list of refs that are all None: nobody could tell whose outcome it is."""
+    return not isinstance(manifest, list) or any(ref is not None for ref in manifest)  # pyright: ignore[reportUnknownVariableType] -- refs are the caller's own

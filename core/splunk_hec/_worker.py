@@ -1,0 +1,222 @@
+"""Runs one lane: takes its actions to the wire and its effects to the queue.
+
+Not for decisions: every one of them is the lane's. Guarantees: nothing that happens here leaves a batch
+without an owner; an exception ends in `on_fault` with the lane evacuated.
+
+Non-obvious: `_owning` is held whenever the lane is touched and free while a request is under way, so that
+`close` can take over a lane whose request hangs, without waiting for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from splunk_hec import _protocol as protocol
+from splunk_hec._actions import PollAcks, Post, Probe, Rest, Wait
+from splunk_hec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from splunk_hec._actions import Effects, LaneHealth
+    from splunk_hec._batching import Batch, Codec
+    from splunk_hec._budget import Budget
+    from splunk_hec._lane import Lane
+    from splunk_hec._queue import BatchQueue
+    from splunk_hec.config import HecConfig
+    from splunk_hec.observe import Observer
+
+log = logging.getLogger("splunk_hec")
+
+
+class Wire:
+    """Builds requests of one client. Immutable: any thread."""
+
+    def __init__(self, config: HecConfig, token: Callable[[], str], codec: Codec | None) -> None:
+        self.codec = codec
+        self._path = protocol.RAW_PATH if config.endpoint == "raw" else protocol.EVENT_PATH
+        self._deadline_s = config.request_deadline_s
+        self._token = token
+
+    def post(self, url: str, batch: Batch, channel: str) -> protocol.Request:
+        """A batch, compressed as configured."""
+        body = batch.wire(self.codec)
+        encoding = "" if self.codec is None or batch.is_plain else self.codec.encoding
+        path = f"{self._path}?{batch.query}" if batch.query else self._path
+        return self._request(url, path, body, channel, encoding)
+
+    def probe(self, url: str, channel: str) -> protocol.Request:
+        """An empty POST: refused with code 5 where all is well."""
+        return self._request(url, self._path, b"", channel)
+
+    def acks(self, url: str, ids: list[int], channel: str) -> protocol.Request:
+        """An ack query."""
+        return self._request(url, protocol.ACK_PATH, protocol.ack_query(ids), channel)
+
+    def _request(
+        self, url: str, path: str, body: bytes, channel: str, encoding: str = ""
+    ) -> protocol.Request:
+        # Always with a User-Agent: without one, splunkd answers in HTTP/1.0 and closes (forceHttp10=auto).
+        headers = {
+            "Authorization": f"Splunk {self._token()}",
+            "Content-Type": "application/json",
+            "User-Agent": "splunk-hec-sink",
+        }
+        if channel:
+            headers[protocol.CHANNEL_HEADER] = channel
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        return protocol.Request(url, path, headers, body, channel, self._deadline_s)
+
+
+class Worker:
+    """One lane, one transport; run by one thread, or turned by the caller."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        transport: protocol.Transport,
+        wire: Wire,
+        *,
+        queue: BatchQueue,
+        budget: Budget,
+        observer: Observer,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.lane = lane
+        self.url = lane.settings.url
+        self.health: LaneHealth = lane.health()
+        self._transport = transport
+        self._wire = wire
+        self._queue = queue
+        self._budget = budget
+        self._observer = observer
+        self._clock = clock
+        self._wall = wall
+        self._owning = threading.Lock()
+        self._is_retired = False
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.lane!r}>"
+
+    def run(self, on_fault: Callable[[Worker, Exception], None]) -> None:
+        """The thread's whole life: turn until the client stops."""
+        try:
+            while not self._queue.is_stopping and not self._is_retired:
+                self.turn(may_wait=True)
+        except Exception as error:  # the outermost frame: whatever it is, the batches need a new owner
+            log.exception("a lane to %s failed; its batches move to a fresh one", self.url)
+            on_fault(self, error)
+        finally:
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close the connections; for a worker that has no thread."""
+        self._transport.close()
+
+    def turn(self, *, may_wait: bool) -> float | None:
+        """One step.
+
+        Args:
+            may_wait: Wait where the lane has nothing to do. False: return instead.
+
+        Returns:
+            None if something was done; else the monotonic time before which there is nothing to do.
+        """
+        with self._owning:
+            if self._is_retired:
+                return None
+            action = self.lane.next(self._clock())
+        match action:
+            case Wait(until):
+                self._finish_step()
+                if may_wait:
+                    self._queue.sleep(until)
+                return until
+            case Rest(until):
+                self._finish_step()
+                return self._rest(until, may_wait=may_wait)
+            case _:
+                self._exchange(action)
+        return None
+
+    def retire(self) -> list[Batch]:
+        """Take the lane away from this worker, even while a request is under way; returns its batches."""
+        with self._owning:
+            self._is_retired = True
+            return self.lane.evacuate()
+
+    def _rest(self, until: float, *, may_wait: bool) -> float | None:
+        batch = self._queue.take(until if may_wait else self._clock())
+        if batch is None:
+            return until
+        with self._owning:
+            if self._is_retired:
+                self._queue.put_back([batch])
+                return None
+            self.lane.give(batch)
+        return None
+
+    def _exchange(self, action: Post | PollAcks | Probe) -> None:
+        reply = self._send(action)
+        with self._owning:
+            if self._is_retired:
+                return
+            now = self._clock()
+            match action:
+                case Post():
+                    self.lane.on_post(action, reply, now, self._wall())
+                case PollAcks():
+                    self.lane.on_acks(action, reply, now)
+                case Probe():
+                    self.lane.on_probe(action, reply, now)
+        self._finish_step()
+
+    def _send(self, action: Post | PollAcks | Probe) -> protocol.Reply | protocol.TransportError:
+        try:
+            match action:
+                case Post(batch, channel):
+                    request = self._wire.post(self.url, batch, channel.id)
+                    saved = self._queue.give_back(batch, batch.take_saving())
+                    self._budget.release(saved, 0)
+                case PollAcks(channel, ids):
+                    request = self._wire.acks(self.url, ids, channel.id)
+                case Probe(channel):
+                    request = self._wire.probe(self.url, channel.id)
+        except ConfigError as error:  # the token's file or variable went away: nothing was sent
+            return protocol.TransportError("token", str(error), maybe_sent=False)
+        reply = self._transport.send(request)
+        answer = protocol.read(reply)
+        code = "" if answer.code is None else str(answer.code)
+        self._observer.count("requests", 1, status=str(answer.status), code=code)
+        return reply
+
+    def _finish_step(self) -> None:
+        with self._owning:
+            effects = self.lane.take_effects()
+            self.health = self.lane.health()
+        if effects:
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: Effects) -> None:
+        for channel in effects.gone:
+            self._transport.forget(channel)
+        for note in effects.notes:
+            log.warning("%s", note)
+        for cause, batch in effects.resends:
+            self._observer.count("resends", 1, cause=cause)
+            log.debug("batch %s (%d events) is sent again: %s", batch.id, batch.count, cause)
+        for retired in effects.retired:
+            self._observer.count("channels_retired", 1, cause=retired)
+        for item in effects.settled:
+            if not item.batch.owner.is_aborted:
+                self._observer.count("events", item.batch.count, outcome=item.kind.value)
+            if item.ack_latency_s:
+                self._observer.count("ack_latency_seconds", item.ack_latency_s)
+        if effects.surrendered:
+            self._queue.put_back(effects.surrendered)
+        if effects.settled:
+            self._budget.release(*self._queue.settle(effects.settled, self.url))

@@ -1,0 +1,567 @@
+"""`HecClient` and its streams: the package's front door.
+
+Threads: any thread may call any method; outcomes are handed over by `poll` on the caller's. With
+`threads=False` no thread is ever started and all work, HTTP included, happens inside the calls.
+Guarantees: every accepted event ends in exactly one outcome; what the budget bounds is bounded whatever
+Splunk does. Not for Kafka, Beam or files: those stand on `Stream.submit_lines`.
+
+Non-obvious: the budget is released when events are settled, not when they are polled, and a `submit` that
+has to wait seals all open batches first: otherwise it could wait for its own half-full batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from splunk_hec._actions import LaneHealth, LaneSettings, Settled
+from splunk_hec._batching import BatchBuilder, charge_of
+from splunk_hec._budget import Budget
+from splunk_hec._envelope import EnvelopeEncoder, index_of
+from splunk_hec._gzip import codec_for
+from splunk_hec._lane import Lane
+from splunk_hec._probe import Probe, probe
+from splunk_hec._queue import BatchQueue, Mailbox
+from splunk_hec._worker import Wire, Worker
+from splunk_hec.config import HecConfig, TokenSource
+from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, Halted, InvalidEvent
+from splunk_hec.events import Envelope, Event, Manifest, Outcome, OutcomeKind
+from splunk_hec.observe import Observer, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from splunk_hec._protocol import Transport
+
+log = logging.getLogger("splunk_hec")
+
+JOIN_S = 1.0
+"""How long `close` waits for a worker whose request hangs; its batches are settled without it then."""
+_LOOK_AGAIN_S = 0.5
+_SLICE_SHARE = 8
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a client is not ready: a stable code, a line for people, and for how many seconds."""
+
+    code: str
+    text: str
+    for_s: float
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a client stands with its endpoints. `halted`: every endpoint refuses the deployment."""
+
+    ready: bool
+    halted: bool
+    halted_for_s: float
+    reasons: tuple[Reason, ...]
+
+
+class Stream:
+    """One caller's events and outcomes on a shared client. Made by `HecClient.stream()`.
+
+    A stream that is garbage-collected aborts itself: its budget must not be lost with it.
+    """
+
+    def __init__(self, client: HecClient) -> None:
+        self._client = client
+        self._box = Mailbox()
+        self._is_closed = False
+        self._finalizer = weakref.finalize(self, client.abort_box, self._box)
+
+    def __repr__(self) -> str:
+        return f"<Stream unsettled {self._box.unsettled} | outcomes {len(self._box.outcomes)}>"
+
+    def submit(self, event: Event | Envelope, timeout_s: float | None = None) -> None:
+        """Accept one event for delivery.
+
+        Args:
+            event: What to index.
+            timeout_s: How long to wait for room in the budget; None = as long as it takes, 0 = not at all.
+
+        Raises:
+            InvalidEvent: It can never be indexed as it is; nothing was accepted.
+            BudgetExceeded: There was no room in time; nothing was accepted.
+            Halted: Splunk has refused the deployment for longer than the patience.
+            ClosedError: The stream or client is closed.
+        """
+        query, line = self._client.encode(event)
+        if not self.submit_lines([line], [event.ref], query=query, timeout_s=timeout_s):
+            raise BudgetExceeded(
+                "the in-flight budget stayed full; poll less rarely, or raise in_flight_max_*"
+            )
+
+    def submit_many(self, events: Iterable[Event | Envelope], timeout_s: float | None = None) -> None:
+        """Accept many events; cheaper than one by one.
+
+        Raises:
+            InvalidEvent: One can never be indexed (`position` says which); none was accepted.
+            BudgetExceeded: There was room for the first `accepted` only.
+            Halted: As for `submit`.
+            ClosedError: As for `submit`.
+        """
+        groups: dict[str, tuple[list[bytes], list[Any]]] = {}
+        for position, event in enumerate(events):
+            try:
+                query, line = self._client.encode(event)
+            except InvalidEvent as error:
+                raise InvalidEvent(error.reason, error.text, position) from None
+            lines, refs = groups.setdefault(query, ([], []))
+            lines.append(line)
+            refs.append(event.ref)
+        taken = total = 0
+        for query, (lines, refs) in groups.items():
+            total += len(lines)
+            taken += self.submit_lines(lines, refs, query=query, timeout_s=timeout_s)
+        if taken < total:
+            raise BudgetExceeded(f"there was room for {taken} of {total} events", taken)
+
+    def submit_lines(
+        self,
+        lines: Sequence[bytes],
+        manifest: Manifest,
+        *,
+        held_bytes: int = 0,
+        query: str = "",
+        timeout_s: float | None = None,
+    ) -> int:
+        """Accept encoded envelopes: the bulk form for connectors.
+
+        Args:
+            lines: Envelopes, one line each, without line end, as `EnvelopeEncoder` makes them.
+            manifest: As long as `lines`; comes back, whole or in slices, in `Outcome.refs`.
+            held_bytes: What the caller keeps in memory for these events until they are settled.
+            query: URL query of the raw endpoint; empty for the event endpoint.
+            timeout_s: As for `submit`.
+
+        Returns:
+            How many were accepted, from the first on.
+
+        Raises:
+            Halted: As for `submit`.
+            ClosedError: As for `submit`.
+        """
+        client, total = self._client, len(lines)
+        if self._is_closed:
+            raise ClosedError("the stream is closed")
+        size = sum(map(len, lines)) + total
+        step = client.slice_of(charge_of(size, total, held_bytes), total)
+        if step >= total:
+            charge = charge_of(size, total, held_bytes)
+            if not client.acquire(charge, total, timeout_s):
+                return 0
+            self._add(lines, manifest, held_bytes, query, charge)
+            return total
+        taken = 0
+        while taken < total:
+            end = min(total, taken + step)
+            part, held = lines[taken:end], held_bytes * end // total - held_bytes * taken // total
+            charge = charge_of(sum(map(len, part)) + len(part), len(part), held)
+            if not client.acquire(charge, len(part), timeout_s):
+                break
+            self._add(part, manifest[taken:end], held, query, charge)
+            taken = end
+        return taken
+
+    def poll(self, timeout_s: float = 0) -> list[Outcome]:
+        """Take the outcomes since the last call.
+
+        Args:
+            timeout_s: How long to wait for the first; 0 never blocks.
+        """
+        self._client.turn_until(lambda: bool(self._box.outcomes), timeout_s)
+        return self._client.queue.poll(self._box, timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Send what is open and wait until all submitted so far is settled.
+
+        Returns:
+            How many events are still unsettled when the time is up; 0 is success. Outcomes wait in `poll`.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._client.queue.seal(self._box)
+        self._client.turn_until(lambda: not self._box.unsettled, timeout_s)
+        return self._client.queue.wait_settled(self._box, deadline - time.monotonic())
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Flush, then take no more.
+
+        Raises:
+            DeliveryFailed: Events failed, or are unsettled when the time is up, and were not polled.
+        """
+        if self._is_closed:
+            return
+        unsettled = self.flush(timeout_s)
+        self._is_closed = True
+        failures = [outcome for outcome in self.poll() if outcome.kind is not OutcomeKind.DELIVERED]
+        self._finalizer()
+        if unsettled:
+            failures.append(Outcome(kind=OutcomeKind.GAVE_UP, refs=[], count=unsettled, reason="closed"))
+        if failures:
+            raise DeliveryFailed(failures)
+
+    def abort(self) -> None:
+        """Drop what is unsent, ignore what is pending, give its budget back. No outcomes follow."""
+        self._is_closed = True
+        self._finalizer()
+
+    @property
+    def unsettled(self) -> int:
+        """Events accepted and not settled."""
+        return self._box.unsettled
+
+    def _add(self, lines: Sequence[bytes], manifest: Manifest, held: int, query: str, charge: int) -> None:
+        if not self._client.queue.add(self._box, lines, manifest, held, query):
+            self._client.budget.release(charge, len(lines))
+            raise ClosedError("the stream was aborted")
+        self._client.turn_while_busy()
+
+
+class HecClient:
+    """One token, one kind of endpoint, any number of urls; itself one default stream.
+
+    Use it as a context manager: leaving flushes and raises `DeliveryFailed` for failures nobody polled;
+    leaving by an exception aborts.
+    """
+
+    def __init__(
+        self,
+        config: HecConfig,
+        *,
+        observer: Observer | None = None,
+        budget: Budget | None = None,
+        configured_indexes: Collection[str] = (),
+        transport_factory: Callable[[], Transport] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a client; the first submit starts its threads.
+
+        Args:
+            config: All settings.
+            observer: Receives counts; see `observe.CATALOGUE`.
+            budget: Shared with other clients; None makes one from the config.
+            configured_indexes: Indexes written in a configuration: if Splunk refuses one of these, the
+                deployment is at fault and everything is held; any other rejects its event.
+            transport_factory: Makes one transport a lane; None uses requests.
+            clock: Monotonic seconds.
+
+        Raises:
+            ConfigError: A setting is wrong, or the token's reference leads nowhere.
+        """
+        self.config = config
+        token = TokenSource(config.token)
+        token()
+        self.budget = budget or Budget(config.in_flight_max_bytes, config.in_flight_max_events)
+        self.queue = BatchQueue(clock=clock, new_builder=self._new_builder, linger_s=config.linger_s)
+        self._observer = observer or Silent()
+        self._encoder = EnvelopeEncoder(config)
+        self._wire = Wire(config, token, codec_for(config.gzip))
+        self._transport_factory = transport_factory or (lambda: _over_requests(config))
+        self._configured = frozenset(configured_indexes) | ({config.index} if config.index else frozenset())
+        self._clock = clock
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._workers: list[Worker] = []
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        self._fault = ""
+        self._default = Stream(self)
+
+    def __repr__(self) -> str:
+        return f"<HecClient {' '.join(self.config.urls)} | {self.budget!r} | {self.queue!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    # -- the default stream --------------------------------------------------------------------------
+
+    def stream(self) -> Stream:
+        """A further, independent stream on the same lanes."""
+        self.check_usable()
+        return Stream(self)
+
+    def submit(self, event: Event | Envelope, timeout_s: float | None = None) -> None:
+        """See `Stream.submit`."""
+        self._default.submit(event, timeout_s)
+
+    def submit_many(self, events: Iterable[Event | Envelope], timeout_s: float | None = None) -> None:
+        """See `Stream.submit_many`."""
+        self._default.submit_many(events, timeout_s)
+
+    def poll(self, timeout_s: float = 0) -> list[Outcome]:
+        """See `Stream.poll`."""
+        return self._default.poll(timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """See `Stream.flush`."""
+        return self._default.flush(timeout_s)
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Flush, stop the threads, settle what is left as gave_up.
+
+        Raises:
+            DeliveryFailed: With every failed outcome that nobody polled.
+        """
+        if self._is_closed:
+            return
+        self.flush(timeout_s)
+        self._stop()
+        failures = [one for one in self._default.poll() if one.kind is not OutcomeKind.DELIVERED]
+        if failures:
+            raise DeliveryFailed(failures)
+
+    def abort(self) -> None:
+        """Stop now; everything unsettled is settled as gave_up (`poll` still hands it out)."""
+        if not self._is_closed:
+            self._stop()
+
+    def probe(self) -> Probe:
+        """Ask each endpoint, without indexing anything, whether it would take our events.
+
+        Returns:
+            What the first endpoint that has a fault says, else the first's good news.
+        """
+        transport = self._transport_factory()
+        try:
+            probes = [probe(url, self._wire, transport) for url in self.config.urls]
+        finally:
+            transport.close()
+        return next((one for one in probes if not one.token_ok), probes[0])
+
+    def health(self) -> Health:
+        """How the client stands with its endpoints; any thread, never blocks."""
+        now = self._clock()
+        lanes = [(worker.url, worker.health) for worker in self._workers]
+        reasons = {
+            reason.code + reason.text: reason for url, lane in lanes for reason in _reasons(url, lane, now)
+        }
+        if self._fault:
+            reasons["internal"] = Reason("internal", self._fault, 0.0)
+        halted_since = [
+            min((lane.halted_since for at, lane in lanes if at == url and lane.halted), default=None)
+            for url in self.config.urls
+        ]
+        since = [one for one in halted_since if one is not None]
+        is_halted = bool(lanes) and len(since) == len(halted_since)
+        halted_for_s = now - max(since) if is_halted else 0.0
+        return Health(not reasons, is_halted, halted_for_s, tuple(reasons.values()))
+
+    # -- for streams and connectors --------------------------------------------------------------------
+
+    def encode(self, event: Event | Envelope) -> tuple[str, bytes]:
+        """Query and line of one event.
+
+        Raises:
+            InvalidEvent: With the reason; also for an index that was refused a moment ago.
+        """
+        if self.config.endpoint == "raw":
+            return self._encoder.encode_raw(event)
+        line = self._encoder.encode(event)
+        if self.queue.refused_indexes:
+            index = index_of(line)
+            if index and self.queue.refused_index(index):
+                raise InvalidEvent("bad_index", f"Splunk refused the index {index!r} less than 5 minutes ago")
+        return "", line
+
+    def slice_of(self, charge: int, count: int) -> int:
+        """How many of `count` events that cost `charge` to acquire at once, so as not to overshoot."""
+        small = self.config.in_flight_max_bytes // _SLICE_SHARE
+        return count if charge <= small else max(1, count * small // charge)
+
+    def acquire(self, charge: int, count: int, timeout_s: float | None) -> bool:
+        """Room in the budget for events; False if there was none in time."""
+        self.check_usable()
+        if self.budget.try_acquire(charge, count):
+            return True
+        deadline = None if timeout_s is None else self._clock() + timeout_s
+        self.queue.seal()
+        while True:
+            self._raise_if_halted()
+            left_s = _LOOK_AGAIN_S if deadline is None else min(_LOOK_AGAIN_S, deadline - self._clock())
+            if left_s <= 0:
+                return False
+            if self.config.threads:
+                self.budget.wait(left_s)
+            else:
+                self.turn_until(lambda: self.budget.try_acquire(0, 0), left_s)
+            self.check_usable()
+            if self.budget.try_acquire(charge, count):
+                return True
+
+    def check_usable(self) -> None:
+        """Start the lanes if they are not; refuse what can no longer work.
+
+        Raises:
+            ClosedError: Closed, or this process was forked from the one that made the client.
+        """
+        if self._is_closed:
+            raise ClosedError("the client is closed")
+        if os.getpid() != self._pid:
+            raise ClosedError("the client was made before a fork; make one in each process")
+        if not self._workers:
+            self._start()
+
+    def abort_box(self, box: Mailbox) -> None:
+        """A stream ended: forget its events."""
+        held_bytes, events = self.queue.abort(box)
+        self.budget.release(held_bytes, events)
+
+    def turn_while_busy(self) -> None:
+        """Without threads: do what can be done now."""
+        if not self.config.threads:
+            self._turn()
+
+    def turn_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
+        """Without threads: work until `is_done`, or the time is up."""
+        if self.config.threads or timeout_s <= 0:
+            return
+        deadline = self._clock() + timeout_s
+        while not is_done() and (now := self._clock()) < deadline:
+            wake = self._turn()
+            if not is_done():
+                linger = self.queue.next_linger()
+                until = min(deadline, wake, linger if linger is not None else deadline)
+                threading.Event().wait(max(0.0, until - now))
+
+    # -- lanes -------------------------------------------------------------------------------------------
+
+    def _turn(self) -> float:
+        """Without threads: step each lane until none has anything to do; returns when one will have."""
+        wake = self._clock() + _LOOK_AGAIN_S
+        for worker in self._workers:
+            while (until := worker.turn(may_wait=False)) is None:
+                pass
+            wake = min(wake, until)
+        return wake
+
+    def _start(self) -> None:
+        with self._guard:
+            if self._workers:
+                return
+            urls = self.config.urls
+            count = max(len(urls), self.config.lanes) if self.config.threads else len(urls)
+            workers = [self._new_worker(urls[number % len(urls)]) for number in range(count)]
+            self._workers = workers
+            if self.config.threads:
+                for worker in workers:
+                    self._start_thread(worker)
+
+    def _start_thread(self, worker: Worker) -> None:
+        thread = threading.Thread(
+            target=worker.run, args=(self._on_fault,), name=f"hec-lane-{len(self._threads)}", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _new_worker(self, url: str) -> Worker:
+        config = self.config
+        settings = LaneSettings(
+            url=url,
+            acks=None if config.ack == "auto" else config.ack == "required",
+            raw=config.endpoint == "raw",
+            ack_deadline_s=config.ack_deadline_s,
+            resend_on_ack_timeout=config.on_ack_timeout == "resend",
+            give_up_after_s=config.give_up_after_s,
+            may_leave=len(config.urls) > 1,
+            configured_indexes=self._configured,
+        )
+        lane = Lane(
+            settings,
+            random=random.Random(),  # noqa: S311 -- jitter, not secrets
+            new_channel_id=lambda: str(uuid.uuid4()).upper(),
+            codec=self._wire.codec,
+        )
+        return Worker(
+            lane,
+            self._transport_factory(),
+            self._wire,
+            queue=self.queue,
+            budget=self.budget,
+            observer=self._observer,
+            clock=self._clock,
+            wall=time.time,
+        )
+
+    def _new_builder(self, box: Mailbox, query: str) -> BatchBuilder:
+        return BatchBuilder(
+            box,
+            max_bytes=self.config.batch_max_bytes,
+            max_events=self.config.batch_max_events,
+            query=query,
+            raw=self.config.endpoint == "raw",
+        )
+
+    def _on_fault(self, worker: Worker, error: Exception) -> None:
+        """A worker died of an exception: its batches move to a fresh lane, once."""
+        self._fault = f"a lane failed: {type(error).__name__}"
+        batches = worker.retire()
+        for batch in batches:
+            batch.moves += 1
+        self._give_up([batch for batch in batches if batch.moves > 1], "internal", worker.url)
+        self.queue.put_back([batch for batch in batches if batch.moves == 1])
+        with self._guard:
+            if not self._is_closed:
+                fresh = self._new_worker(worker.url)
+                self._workers = [fresh if one is worker else one for one in self._workers]
+                self._start_thread(fresh)
+
+    def _give_up(self, batches: list[Any], reason: str, url: str = "") -> None:
+        settled = [Settled(batch, OutcomeKind.GAVE_UP, reason) for batch in batches]
+        for item in settled:
+            self._observer.count("events", item.batch.count, outcome=item.kind.value)
+        self.budget.release(*self.queue.settle(settled, url))
+
+    def _stop(self) -> None:
+        with self._guard:
+            self._is_closed = True
+        self.queue.stop()
+        self.budget.wake()
+        deadline = time.monotonic() + JOIN_S
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        for worker in self._workers:
+            self._give_up(worker.retire(), "closed", worker.url)
+            if not self.config.threads:
+                worker.close()
+        self._give_up(self.queue.drain(), "closed")
+
+    def _raise_if_halted(self) -> None:
+        health = self.health()
+        if health.halted and health.halted_for_s >= self.config.halt_patience_s:
+            reason = next(one for one in health.reasons if one.code != "internal")
+            raise Halted(reason.code, reason.text)
+
+
+def _over_requests(config: HecConfig) -> Transport:
+    # Imported when the first lane starts: requests takes longer to import than all the rest together.
+    from splunk_hec._transport import RequestsTransport  # noqa: PLC0415
+
+    return RequestsTransport(config)
+
+
+def _reasons(url: str, lane: LaneHealth, now: float) -> list[Reason]:
+    reasons: list[Reason] = []
+    if lane.halted:
+        text = f"{url}: {lane.halted_text or lane.halted}"
+        reasons.append(Reason(lane.halted, text, now - lane.halted_since))
+    elif lane.failure:
+        reasons.append(Reason("endpoint", f"{url}: {lane.failure}", now - lane.failing_since))
+    if not lane.is_confirming:
+        reasons.append(Reason("acks_never", f"{url}: takes events but confirms none of them", 0.0))
+    return reasons

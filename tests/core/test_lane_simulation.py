@@ -1,0 +1,129 @@
+"""Lanes against modelled servers of every habit, with every fault, on a virtual clock."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hec_model import World
+
+from splunk_hec import _protocol as protocol
+from splunk_hec._actions import LaneSettings, PollAcks, Post, Probe, Rest, Wait
+from splunk_hec._batching import Batch
+from splunk_hec._lane import Lane
+from splunk_hec.events import OutcomeKind
+
+if TYPE_CHECKING:
+    from splunk_hec._actions import Settled
+
+
+class Owner:
+    is_aborted = False
+
+
+class Run:
+    """One lane, one world, one virtual clock; the I/O shell of a test."""
+
+    def __init__(self, world: World, *, ack_deadline_s: float = 20.0, seed: int = 0) -> None:
+        self.world = world
+        self.now = 1_000.0
+        self.owner = Owner()
+        self.queue: list[Batch] = []
+        self.settled: list[Settled] = []
+        self.posts = 0
+        numbers = iter(range(10**9))
+        settings = LaneSettings(ack_deadline_s=ack_deadline_s, configured_indexes=frozenset({"main"}))
+        self.lane = Lane(settings, random=Random(seed), new_channel_id=lambda: f"C{next(numbers)}")
+
+    def offer(self, batch_id: str, events: list[str], bad_index: frozenset[str] = frozenset()) -> None:
+        lines = [
+            f'{{"index":"nope","event":"{event}"}}' if event in bad_index else f'{{"event":"{event}"}}'
+            for event in events
+        ]
+        body = "\n".join(lines).encode()
+        self.queue.append(
+            Batch(batch_id, body, events, owner=self.owner, charge_bytes=len(body), sealed_at=self.now)
+        )
+
+    def step(self) -> None:
+        action = self.lane.next(self.now)
+        match action:
+            case Wait(until) | Rest(until) if isinstance(action, Wait) or not self.queue:
+                self.now = max(self.now + 0.001, min(until, self.now + 30.0))
+            case Rest():
+                self.lane.give(self.queue.pop(0))
+            case Post(batch, channel):
+                self.posts += 1
+                reply = self._send(protocol.EVENT_PATH, batch.wire(None), channel.id)
+                self.lane.on_post(action, reply, self.now, self.now)
+            case PollAcks(channel, ids):
+                self.lane.on_acks(
+                    action, self._send(protocol.ACK_PATH, protocol.ack_query(ids), channel.id), self.now
+                )
+            case Probe(channel):
+                self.lane.on_probe(action, self._send(protocol.EVENT_PATH, b"", channel.id), self.now)
+        effects = self.lane.take_effects()
+        self.settled += effects.settled
+        self.queue[:0] = effects.surrendered
+
+    def _send(self, path: str, body: bytes, channel: str) -> protocol.Reply | protocol.TransportError:
+        self.now += 0.01
+        return self.world.serve(protocol.Request("", path, {}, body, channel, 60.0), self.now)
+
+    def outcomes(self) -> dict[str, OutcomeKind]:
+        found: dict[str, OutcomeKind] = {}
+        for item in self.settled:
+            for event in item.batch.manifest:  # type: ignore[attr-defined]
+                assert event not in found, f"{event} was settled twice"
+                found[event] = item.kind
+        return found
+
+
+def run_seed(seed: int) -> tuple[Run, set[str], set[str]]:
+    """One random world: faults for a while, then healed, then drained."""
+    rng = Random(seed)
+    world = World(seed, nodes=rng.choice([1, 1, 1, 2]))
+    run = Run(world, ack_deadline_s=rng.choice([5.0, 20.0]), seed=seed)
+    everything: set[str] = set()
+    poison: set[str] = set()
+    for number in range(rng.randrange(3, 25)):
+        events = []
+        bad_index = set()
+        for position in range(rng.randrange(1, 9)):
+            kind = rng.random()
+            event = f"{'bad' if kind < 0.05 else 'e'}-{number}-{position}"
+            if kind > 0.95:
+                bad_index.add(event)
+            if kind < 0.05 or kind > 0.95:
+                poison.add(event)
+            events.append(event)
+        everything.update(events)
+        run.offer(str(number), events, frozenset(bad_index))
+    for _ in range(rng.randrange(200)):
+        run.step()
+    world.heal()
+    for _ in range(20_000):
+        if len(run.settled) and len(run.outcomes()) == len(everything):
+            break
+        run.step()
+    world.now = max(world.now, run.now) + 1_000
+    world.settle_disk()
+    return run, everything, poison
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_no_confirmation_is_false_and_nothing_is_lost_or_stuck(block: int) -> None:
+    """Whatever the server's habits and faults: each event settles once, delivered ones are durable, only poison is rejected."""
+    for seed in range(block * 60, block * 60 + 60):
+        run, everything, poison = run_seed(seed)
+        outcomes = run.outcomes()
+        missing = everything - set(outcomes)
+        assert not missing, f"seed {seed}: stuck {sorted(missing)[:5]} {run.lane!r}"
+        delivered = {event for event, kind in outcomes.items() if kind is OutcomeKind.DELIVERED}
+        assert delivered <= set(run.world.indexed), (
+            f"seed {seed}: false {sorted(delivered - set(run.world.indexed))[:5]}"
+        )
+        assert everything - delivered == poison, (
+            f"seed {seed}: {sorted((everything - delivered) ^ poison)[:5]}"
+        )
