@@ -149,7 +149,7 @@ def _checked_tree(merged: Leaves, errors: list[str]) -> tuple[dict[str, Any], di
         if given.value in ([], {}) and pattern_of(path) in TABLES:
             routes |= {path[1]: {}} if len(path) > 1 and path[1] not in routes else {}
             continue
-        value = _refusal(path, given) or _converted(path, given)
+        value = _refusal(path, given) or (None if is_later(path) else _converted(path, given))
         if isinstance(value, Problem):
             errors.append(_line(given.origin, value))
         elif not is_later(path):
@@ -185,16 +185,18 @@ def _refusal(path: Path, given: Given) -> Problem | None:
 def _converted(path: Path, given: Given) -> Any:
     """The value with its right type, or the problem with it."""
     expected = type_of(path)
-    value: object = given.value
-    if given.raw is not None and takes_text(expected) and not isinstance(value, str | list):
-        value = given.raw
-    if isinstance(value, str) and takes_list(expected):
-        value = _names(value)
-    try:
-        return msgspec.convert(value, expected)
-    except msgspec.ValidationError as error:
-        text = str(error)
-    return _mistyped(path, given, text)
+    candidates: list[object] = [given.value]
+    if given.raw is not None and takes_text(expected) and not isinstance(given.value, list | dict):
+        candidates.append(given.raw)
+    errors: list[str] = []
+    for value in candidates:
+        try:
+            return msgspec.convert(
+                _names(value) if isinstance(value, str) and takes_list(expected) else value, expected
+            )
+        except msgspec.ValidationError as error:
+            errors.append(str(error))
+    return _mistyped(path, given, errors[0])
 
 
 def _mistyped(path: Path, given: Given, text: str) -> Problem:

@@ -166,11 +166,15 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield from _leaves(route, (*path, str(number)))
     elif pattern in OPEN_TABLES and isinstance(value, dict):
         yield from (((*path, name), one) for name, one in _free(cast("dict[str, Any]", value)))
-    elif isinstance(value, dict) and pattern[:-1] not in OPEN_TABLES and (value or pattern in TABLES):
+    elif isinstance(value, dict) and pattern[:-1] not in OPEN_TABLES and (value or _may_be_empty(pattern)):
         for name, inner in cast("dict[str, Any]", value).items():
             yield from _leaves(inner, (*path, name))
     else:
         yield path, value
+
+
+def _may_be_empty(pattern: Path) -> bool:
+    return pattern in TABLES and pattern != ("route", "*")
 
 
 def _free(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
