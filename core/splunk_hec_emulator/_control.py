@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from splunk_hec_emulator._emulation import Emulation
 from splunk_hec_emulator._replies import NOT_FOUND, TEXT_TYPE, WRONG_METHOD, Reply
 from splunk_hec_emulator._request import Request
@@ -96,15 +98,11 @@ def _blocks(found: Iterator[bytes]) -> Iterator[bytes]:
 
 def _set_faults(request: Request, emulation: Emulation) -> Reply:
     try:
-        rules: Any = json.loads(request.body)
-        if not isinstance(rules, list):
-            return _text(400, "the body is not a JSON array of rules\n")
-        wanted: list[Any] = rules
-        emulation.set_faults(wanted)
+        emulation.set_faults(msgspec.json.decode(request.body, type=list[str | dict[str, Any]]))
     except SettingsError as error:
         return _text(400, f"{error}\n")
-    except (ValueError, RecursionError):
-        return _text(400, "the body is not JSON\n")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _text(400, "the body is not a JSON array of rules\n")
     return _json(emulation.faults.describe())
 
 

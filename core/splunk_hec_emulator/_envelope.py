@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -190,9 +191,13 @@ class Reader:
         if fields[0] != "{":
             raise BadObject(6)
         for value in self._decoder.decode(fields).values():
-            members: list[Any] = value if isinstance(value, list) else [value]
-            if any(isinstance(member, dict | list) for member in members):
+            members: list[Any] = value if _nests(value, list) else [value]
+            if any(_nests(member, dict | list) for member in members):
                 raise BadObject(15)
+
+
+def _nests(value: object, kind: type | UnionType) -> bool:
+    return isinstance(value, kind)
 
 
 def end_of(match: re.Match[str] | None) -> int:

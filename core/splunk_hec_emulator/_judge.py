@@ -4,10 +4,10 @@ The order is that of hec-protocol section 1.4: route, method, faults that stand 
 endpoint's own check, channel, content coding, body.
 """
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any, cast
+
+import msgspec
 
 from splunk_hec_emulator._auth import authorize
 from splunk_hec_emulator._coding import CodingError, gunzip
@@ -29,6 +29,12 @@ from splunk_hec_emulator.settings import Settings, Token
 
 _BODILESS = (204, 205, 304)
 _is_text_id = re.compile("[0-9]{1,19}").fullmatch
+
+
+class _Poll(msgspec.Struct):
+    """The body of a poll; other keys are ignored."""
+
+    acks: list[int | str]
 
 
 class Judge:
@@ -176,17 +182,9 @@ def _with_status(status: int, *, is_splunks: bool) -> Reply:
 def _asked_ids(body: bytes, *, accepts_text: bool) -> list[int] | None:
     """Read the ids of a poll; None if the body is not ``{"acks":[…]}`` with numbers in it."""
     try:
-        document: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = msgspec.json.decode(body, type=_Poll).acks
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    asked = cast("dict[str, Any]", document).get("acks") if isinstance(document, dict) else None
-    if not isinstance(asked, list):
+    if any(isinstance(item, str) and not (accepts_text and _is_text_id(item)) for item in asked):
         return None
-    ids: list[int] = []
-    items: list[Any] = asked
-    for item in items:
-        is_text = accepts_text and isinstance(item, str) and _is_text_id(item) is not None
-        if not is_text and (isinstance(item, bool) or not isinstance(item, int)):
-            return None
-        ids.append(int(item))
-    return ids
+    return [int(item) for item in asked]

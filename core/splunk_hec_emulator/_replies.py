@@ -59,7 +59,6 @@ class Reply:
     content_type: str = JSON_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     stream: Iterator[bytes] | None = None  # instead of `body`, for long answers of the emulator's own pages
-    closes: bool = False  # the rest of the request was not read
 
     def with_header(self, name: str, value: str) -> "Reply":
         """Return the same reply with one more header."""

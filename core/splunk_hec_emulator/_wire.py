@@ -94,7 +94,6 @@ class Connection:
         if not isinstance(head, h11.Request):
             return False
         request = self._request(head)
-        self._emulation.judge.counts.requests += 1
         if is_control(request.path):
             request.body = await self._body(request)
             return await self._send(await control(request, self._emulation), request)
@@ -103,6 +102,7 @@ class Connection:
     async def _collect(self, request: Request) -> bool:
         """Serve a request for Splunk's routes, with whatever fault it meets."""
         emulation = self._emulation
+        emulation.judge.counts.requests += 1
         kind = request.kind(trailing_slash_is_route=emulation.settings.trailing_slash_is_route)
         node, cookie = emulation.place(_cookie(request))
         moment = emulation.meet(request.method, kind, node)
@@ -180,7 +180,7 @@ class Connection:
             ("X-Content-Type-Options", "nosniff"),
             *([("Content-Length", str(length))] if length is not None else []),
             ("Vary", "Authorization"),
-            ("Connection", "close" if self._is_http10 or reply.closes else "Keep-Alive"),
+            ("Connection", "close" if self._is_http10 else "Keep-Alive"),
             ("X-Frame-Options", "SAMEORIGIN"),
             ("Server", "Splunkd"),
             *reply.headers,
