@@ -62,7 +62,7 @@ def parse_fast(body: bytes, grammar: Grammar) -> int | None:
 
 
 def _longest(envelopes: list[_Plain]) -> int:
-    return max(len(bytes(envelope.event)) for envelope in envelopes)
+    return max((len(bytes(envelope.event)) for envelope in envelopes), default=0)
 
 
 def _is_utf8(body: bytes) -> bool:

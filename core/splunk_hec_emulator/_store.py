@@ -18,6 +18,7 @@ from splunk_hec_emulator._coding import gunzip
 from splunk_hec_emulator._envelope import Envelope
 from splunk_hec_emulator._parse import read_back
 from splunk_hec_emulator._time import epoch_us, stamp_us
+from splunk_hec_emulator.settings import SettingsError
 
 
 class Post(msgspec.Struct, kw_only=True, gc=False):
@@ -124,7 +125,7 @@ class Store:
     def __init__(self, journal: str, *, keeps_events: bool) -> None:
         self._keeps_events = keeps_events
         self._posts: list[Post] = []
-        self._journal = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if journal else -1
+        self._journal = _open(journal) if journal else -1
         self.total = 0
 
     def add(self, post: Post, durable: float) -> None:
@@ -163,6 +164,13 @@ class Store:
         if self._journal >= 0:
             os.close(self._journal)
             self._journal = -1
+
+
+def _open(journal: str) -> int:
+    try:
+        return os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise SettingsError(f"--journal: cannot write {journal}: {error.strerror}") from None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -58,13 +58,13 @@ class Connection:
         writer: asyncio.StreamWriter,
         emulation: Emulation,
         buffered: Buffered,
-        on_answer: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._emulation = emulation
         self._buffered = buffered
-        self._on_answer = on_answer
+        self._on_change = on_change
         self._http = h11.Connection(h11.SERVER)
         peer = writer.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
@@ -107,13 +107,15 @@ class Connection:
         node, cookie = emulation.place(_cookie(request))
         moment = emulation.meet(request.method, kind, node)
         name = moment.rule.name if moment.rule else ""
+        if name:
+            self._on_change()
         if name == "reset-before" or (name == "restart" and moment.rule and moment.rule.argument):
             self._reset()
         request.body = await self._body(request)
         if name == "hang":
             await self._hang(moment)
         reply = await emulation.answer(request, moment, kind)
-        self._on_answer()
+        self._on_change()
         emulation.judge.counts.reply(reply)
         if cookie:
             reply = reply.with_header("Set-Cookie", f"{COOKIE}={cookie}; Path=/; HttpOnly")
@@ -129,8 +131,8 @@ class Connection:
             if self._http.they_are_waiting_for_100_continue:
                 self._write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])))
             data = await self._reader.read(_READ_BYTES)
-            if not data and self._http.their_state is not h11.IDLE:
-                raise _Gone  # in mid-request: there is nobody to answer
+            if not data:
+                raise _Gone  # between requests or in the middle of one: there is nobody to answer
             self._http.receive_data(data)
         return event
 
@@ -212,6 +214,7 @@ class Connection:
     async def _refuse(self, reply: Reply) -> None:
         """Answer what was not read whole, close our side, and read on for a moment."""
         self._emulation.judge.counts.reply(reply)
+        self._on_change()
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             closing = reply.with_header("Connection", "close")
             head = _plain_head(closing)

@@ -91,7 +91,9 @@ class Emulator:
         return self._call(self._server.emulation.stats)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-        """Wait until a condition holds; it is asked again after every reply and whatever becomes durable.
+        """Wait until a condition holds.
+
+        It is asked again when a fault strikes, after every reply, and when something becomes durable.
 
         Raises:
             TimeoutError: it still does not hold after timeout_s.

@@ -4,13 +4,15 @@ A rule is text, ``NAME[:ARG][,on=event|raw|ack|all][,p=0.05][,count=N][,after_s=
 The first rule that strikes decides; time counts from the moment the rules were set, chance is seeded.
 """
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from splunk_hec_emulator.settings import SettingsError
 
+_Number = TypeVar("_Number", int, float)
 _POSTS = frozenset({"event", "raw"})
 _ALL = frozenset({"event", "raw", "ack", "health"})
 _SCOPES = {"event": frozenset({"event"}), "raw": frozenset({"raw"}), "ack": frozenset({"ack"}), "all": _ALL}
@@ -103,13 +105,13 @@ class Rule:
             case _, "":
                 pass
             case "busy", text:
-                int(text)
+                _number(int(text))
             case "throttle", text:
                 after, _, index = text.partition("/")
-                float(after.removeprefix("date+") or 0)
-                int(index or 0)
+                _number(float(after.removeprefix("date+") or 0))
+                _number(int(index or 0))
             case (("drip" | "hang"), text):
-                float(text)
+                _number(float(text))
             case ("error500", "taken") | ("restart", "reset"):
                 pass
             case _, text:
@@ -121,11 +123,11 @@ class Rule:
             case "on":
                 self.kinds = _SCOPES[value]
             case "p":
-                self.p = float(value)
+                self.p = _number(float(value), most=1)
             case "count" | "node":
-                setattr(self, key, int(value))
+                setattr(self, key, _number(int(value)))
             case "after_s" | "for_s":
-                setattr(self, key, float(value))
+                setattr(self, key, _number(float(value)))
             case _:
                 raise KeyError(key)
 
@@ -145,6 +147,13 @@ class Rule:
             return False
         self.fired += 1
         return True
+
+
+def _number(value: _Number, most: float = math.inf) -> _Number:
+    """Return a number from 0 to `most`; raises ValueError for another."""
+    if not 0 <= value <= most:
+        raise ValueError(value)
+    return value
 
 
 class Faults:

@@ -20,6 +20,7 @@ NO_ACKS = b'{"text":"ACK is disabled","code":14}'
 
 
 def accepted(ack_id: int) -> bytes:
+    """Return the body of an accepted request."""
     return f'{{"text":"Success","code":0,"ackId":{ack_id}}}'.encode()
 
 
@@ -46,7 +47,15 @@ def test_ids_count_per_channel_from_zero(serve: "Serve") -> None:
     ],
 )
 def test_channels_are_checked_as_recorded(
-    serve: "Serve", row: str, profile: str, path: str, body: bytes, token: str, channel: str, expected: bytes
+    serve: "Serve",
+    *,
+    row: str,
+    profile: str,
+    path: str,
+    body: bytes,
+    token: str,
+    channel: str,
+    expected: bytes,
 ) -> None:
     """A missing or malformed channel, and a token without acks, are told in the recorded words."""
     reply = serve(profile=profile).post(body, token, channel, path)
@@ -133,7 +142,7 @@ def test_the_channel_may_come_in_the_query(serve: "Serve") -> None:
     ],
 )
 def test_odd_polls_are_answered_by_the_settings(
-    serve: "Serve", options: dict[str, Any], body: bytes, status: int, expected: bytes | int
+    serve: "Serve", *, options: dict[str, Any], body: bytes, status: int, expected: bytes | int
 ) -> None:
     """Nobody has measured odd polls: the defaults are the reference's, and each can be turned round."""
     reply = serve(**options).post(body, "TA", "C1", A)
@@ -152,7 +161,7 @@ def test_odd_polls_are_answered_by_the_settings(
     ],
 )
 def test_a_prefix_is_acknowledged_in_the_refusal(
-    serve: "Serve", row: str, bad: bytes, code: int, number: int
+    serve: "Serve", *, row: str, bad: bytes, code: int, number: int
 ) -> None:
     """A 400 after a good prefix carries the ackId of that prefix, which comes true (rows 146, 148)."""
     site = serve()
@@ -252,8 +261,10 @@ def test_unfetched_acks_reach_a_limit(serve: "Serve") -> None:
             "161",
             "throttle:5/3",
             429,
-            b'{"text":"HEC queue is at capacity and cannot process any more requests","code":26,'
-            b'"invalid-event-number":3}',
+            (
+                b'{"text":"HEC queue is at capacity and cannot process any more requests","code":26,'
+                b'"invalid-event-number":3}'
+            ),
             [0, 1, 2],
         ),
         ("162", "error500", 500, b'{"text":"Internal server error","code":8}', []),
@@ -261,7 +272,7 @@ def test_unfetched_acks_reach_a_limit(serve: "Serve") -> None:
     ],
 )
 def test_overload_is_answered_as_recorded(
-    serve: "Serve", row: str, fault: str, status: int, expected: bytes, indexed: list[int]
+    serve: "Serve", *, row: str, fault: str, status: int, expected: bytes, indexed: list[int]
 ) -> None:
     """Busy, near and at capacity, and internal errors, with exactly the prefix they say was taken."""
     site = serve(faults=[fault])

@@ -23,6 +23,7 @@ BIG = "x" * 6_000_000
 
 
 def bad(code: int, number: int) -> str:
+    """Return the body of a refusal."""
     return f'{{"text":"{TEXTS[code]}","code":{code},"invalid-event-number":{number}}}'
 
 
@@ -90,7 +91,7 @@ ROWS: list[tuple[str, str, str, list[Any]]] = [
 def test_a_body_gets_the_recorded_reply_and_leaves_what_is_searchable(
     serve: "Serve", body: str, expected: str, indexed: list[Any]
 ) -> None:
-    """Each body is answered byte for byte as recorded, and exactly the objects before the bad one are kept."""
+    """Each body is answered byte for byte as recorded; exactly the objects before the bad one are kept."""
     site = serve()
     reply = site.post(body)
     assert reply.body.decode() == expected
@@ -137,7 +138,7 @@ def test_metadata_does_not_carry_over_to_later_objects(serve: "Serve") -> None:
     site = serve()
     site.post('{"event":"a","host":"h","source":"s","sourcetype":"t","index":"main"}' + A + C)
     found = [(e["host"], e["source"], e["sourcetype"], e["index"]) for e in site.emulator.events()]
-    host = "%s:%d" % site.address
+    host = "{}:{}".format(*site.address)
     rest = (host, "http:plain", "httpevent", "main")
     assert found == [("h", "s", "t", "main"), rest, rest]
 
@@ -239,7 +240,7 @@ UNKNOWNS: list[tuple[str, dict[str, Any], bytes, str, list[Any]]] = [
     [pytest.param(*row[1:], id=f"{row[0]}-{row[1]}") for row in UNKNOWNS],
 )
 def test_an_unknown_can_be_tried_the_other_way(
-    serve: "Serve", options: dict[str, Any], body: bytes, expected: str, indexed: list[Any]
+    serve: "Serve", *, options: dict[str, Any], body: bytes, expected: str, indexed: list[Any]
 ) -> None:
     """What releases differ in, and what nobody has measured about bodies, is a profile or a setting."""
     site = serve(**options)

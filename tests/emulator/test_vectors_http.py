@@ -44,7 +44,7 @@ CODINGS = [
     [pytest.param(*row[1:], id=f"{row[0]}-{row[2]}") for row in CODINGS],
 )
 def test_codings_are_answered_as_recorded(
-    serve: "Serve", path: str, coding: str, body: bytes, status: int, expected: bytes
+    serve: "Serve", *, path: str, coding: str, body: bytes, status: int, expected: bytes
 ) -> None:
     """Gzip is unpacked; what is not gzip and what is another coding gets Splunk's own HTML page."""
     reply = serve().post(body, path=path, headers={"Content-Encoding": coding})
@@ -60,7 +60,7 @@ def test_codings_are_answered_as_recorded(
     ],
 )
 def test_odd_gzip_can_be_tried_the_other_way(
-    serve: "Serve", options: dict[str, Any], body: bytes, expected: bytes
+    serve: "Serve", *, options: dict[str, Any], body: bytes, expected: bytes
 ) -> None:
     """What happens to a cut or an empty gzip body is a setting (rows 113, 114)."""
     site = serve(**options)
@@ -177,7 +177,7 @@ RAW = [
     [pytest.param(*row[1:], id=f"{row[0]}-{row[2]!r}") for row in RAW],
 )
 def test_raw_bodies_are_answered_as_recorded(
-    serve: "Serve", path: str, body: bytes, expected: bytes, indexed: list[str]
+    serve: "Serve", *, path: str, body: bytes, expected: bytes, indexed: list[str]
 ) -> None:
     """The raw endpoint needs no channel without acks, and takes lines without timestamps as one event."""
     site = serve()

@@ -30,10 +30,12 @@ ONE = b'{"event":"a"}'
 
 
 def splunk(token: str) -> dict[str, str]:
+    """Return the usual authorization."""
     return {"Authorization": f"Splunk {token}"}
 
 
 def basic(token: str) -> dict[str, str]:
+    """Return the authorization of a client that only knows passwords."""
     return {"Authorization": "Basic " + base64.b64encode(f"x:{token}".encode()).decode()}
 
 
@@ -106,7 +108,14 @@ ROWS: list[tuple[str, str, str, bytes, dict[str, str], int, bytes]] = [
     [pytest.param(*row[1:], id=f"{row[0]}-{row[1]}-{row[2][-20:]}") for row in ROWS],
 )
 def test_a_request_gets_the_recorded_reply(
-    serve: "Serve", method: str, path: str, body: bytes, headers: dict[str, str], status: int, expected: bytes
+    serve: "Serve",
+    *,
+    method: str,
+    path: str,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    expected: bytes,
 ) -> None:
     """Routes, health and authorization answer byte for byte as recorded on a real server."""
     reply = serve().ask(method, path, body, headers)
@@ -150,7 +159,7 @@ def test_replies_carry_the_headers_of_a_real_one(serve: "Serve") -> None:
     ],
 )
 def test_health_is_red_for_its_reasons(
-    serve: "Serve", row: str, faults: list[str], query: str, code: int, text: str
+    serve: "Serve", *, row: str, faults: list[str], query: str, code: int, text: str
 ) -> None:
     """Health answers 503 with the documented code while the queue is full, acks are down or it stops."""
     reply = serve(faults=faults).ask("GET", H + query)
@@ -214,6 +223,7 @@ UNKNOWNS: list[tuple[str, dict[str, Any], str, str, dict[str, str], int, bytes]]
 )
 def test_an_unknown_can_be_tried_the_other_way(
     serve: "Serve",
+    *,
     options: dict[str, Any],
     method: str,
     path: str,
