@@ -1,0 +1,262 @@
+"""Sends one request at a time over HTTP and brings back the reply, or the failure as a value.
+
+The only module that imports requests and urllib3. Not for what a reply means (`_protocol`), nor for trying
+again: one `send` puts a body on the wire at most once.
+
+Guarantees: `send` ends at the request's deadline (`_sockets`; only resolving a name is not bounded) and
+raises nothing for the network; replies are read to 1 MiB at most; redirects are returned, never followed;
+no thread is started; nothing is taken from the environment unless `proxy` says so (a ~/.netrc entry would
+replace our Authorization header).
+
+Non-obvious: http.client reports a reply that is cut inside its headers as a 200 with an empty body. It is
+handed on as such: the judge knows that a 200 without HEC's JSON proves nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import logging
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.util import Retry
+
+from splunk_hec._faults import explain, too_long
+from splunk_hec._gzip import open_reply
+from splunk_hec._protocol import Reply, Request, TransportError
+from splunk_hec._sockets import DeadlineSocket, Flight, open_socket, tls_context
+from splunk_hec.config import hide_password
+from splunk_hec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    from splunk_hec.config import HecConfig
+
+log = logging.getLogger("splunk_hec")
+
+REPLY_BYTES = 1024 * 1024
+"""No reply of HEC comes near it; a page that does is some other server's."""
+
+_FAILURES = (OSError, HTTPError, http.client.HTTPException, ValueError)
+"""OSError: sockets, TLS and all of requests; ValueError: headers and hosts that cannot be put in bytes."""
+
+
+class _TooLong(Exception):  # noqa: N818 -- never leaves this module
+    """The reply is over REPLY_BYTES."""
+
+
+class RequestsTransport:
+    """A requests session with a cookie jar for each channel. Owned by one lane's worker, its thread only."""
+
+    def __init__(self, config: HecConfig) -> None:
+        """Open nothing yet.
+
+        Args:
+            config: url, verify, ca_file, client_cert, client_key and proxy are read.
+
+        Raises:
+            ConfigError: A certificate file or the environment's proxy cannot be used.
+        """
+        self._flight = Flight()
+        self._proxies = {url: _proxy_for(config.proxy, url) for url in config.urls}
+        self._jars: dict[str, RequestsCookieJar] = {}
+        self._session = _Session()
+        self._session.trust_env = False
+        self._session.headers.clear()  # http.client then asks for replies that are not compressed
+        adapter = _Adapter(config, self._flight, self._proxies.values())
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        if not config.verify:
+            _warn_unverified(config.urls)
+
+    def __repr__(self) -> str:
+        return f"<RequestsTransport {' '.join(self._proxies)} | {len(self._jars)} cookie jars>"
+
+    def send(self, request: Request) -> Reply | TransportError:
+        """See `Transport.send`. `request.url` is one of the config's."""
+        self._flight.start(request.deadline_s)
+        proxy = self._proxies[request.url]
+        if request.channel not in self._jars:
+            self._jars[request.channel] = RequestsCookieJar()
+        self._session.cookies = self._jars[request.channel]
+        try:
+            response = self._session.post(
+                request.url + request.path,
+                data=request.body,
+                headers=request.headers,
+                timeout=request.deadline_s,  # the sockets know better; this one is for what they do not see
+                proxies={"http": proxy, "https": proxy} if proxy else None,
+                stream=True,
+            )
+            with closing(response):
+                return _read(response)
+        except _TooLong:
+            return too_long(request.url, REPLY_BYTES)
+        except _FAILURES as error:
+            return explain(
+                error,
+                self._flight.stage,
+                url=request.url,
+                proxy=hide_password(proxy),
+                deadline_s=request.deadline_s,
+            )
+
+    def forget(self, channel: str) -> None:
+        """See `Transport.forget`."""
+        self._jars.pop(channel, None)
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._session.close()
+
+
+class _Session(requests.Session):
+    """Where requests looks for redirects, even those it shall not follow, there are none.
+
+    Otherwise it would read the whole body of a 3xx, however long, before we see the reply.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 -- requests' name
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    """Pools whose connections know the flight and our TLS context, one connection a host."""
+
+    def __init__(self, config: HecConfig, flight: Flight, proxies: Any) -> None:
+        schemes = {one.partition(":")[0] for one in (*config.urls, *proxies)}
+        self._flight = flight
+        self._requires = "CERT_REQUIRED" if config.verify else "CERT_NONE"
+        self._context = self._proxy_context = None
+        if "https" in schemes:  # reading a bundle of CAs takes its time
+            self._context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH)
+            self._proxy_context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH, is_for_proxy=True)
+        super().__init__(pool_connections=len(config.urls), pool_maxsize=1, max_retries=Retry(False))
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._context, "cert_reqs": self._requires}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the context says it all, and requests would add its own CAs to ours."""
+
+    def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, proxy_ssl_context=self._proxy_context, **proxy_kwargs)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> HTTPConnectionPool:
+        pool = cast("HTTPConnectionPool", super().get_connection_with_tls_context(*args, **kwargs))
+        connection: Any = _HttpsConnection if pool.scheme == "https" else _HttpConnection
+        pool.ConnectionCls = connection
+        pool.conn_kw["flight"] = self._flight
+        return pool
+
+
+class _HttpConnection(HTTPConnection):
+    """Opens sockets that know the flight, and notes when the first byte of a request leaves."""
+
+    def __init__(self, *args: Any, flight: Flight, **kwargs: Any) -> None:
+        self.flight = flight
+        super().__init__(*args, **kwargs)
+
+    def _new_conn(self) -> DeadlineSocket:
+        return _open(self, self.flight)
+
+    def connect(self) -> None:
+        super().connect()
+        self.flight.stage = "idle"
+
+    def send(self, data: Any) -> None:
+        _note_sending(self, self.flight)
+        super().send(data)
+
+
+class _HttpsConnection(HTTPSConnection):
+    """The same over TLS."""
+
+    def __init__(self, *args: Any, flight: Flight, **kwargs: Any) -> None:
+        self.flight = flight
+        super().__init__(*args, **kwargs)  # pyright: ignore[reportUnknownMemberType] -- urllib3's ssl_context
+
+    def _new_conn(self) -> DeadlineSocket:
+        return _open(self, self.flight)
+
+    def connect(self) -> None:
+        super().connect()
+        self.flight.stage = "idle"
+        self.is_verified = True  # read for a warning only; ours was given when the transport was made
+
+    def send(self, data: Any) -> None:
+        _note_sending(self, self.flight)
+        super().send(data)
+
+
+def _open(connection: HTTPConnection, flight: Flight) -> DeadlineSocket:
+    try:
+        return open_socket(connection._dns_host, connection.port, flight)  # noqa: SLF001 -- as its own _new_conn
+    except OSError as error:
+        # As itself, a reset while connecting would be taken for one while sending, after which urllib3
+        # looks for an early reply on a socket that does not exist.
+        raise NewConnectionError(connection, type(error).__name__) from error
+
+
+def _note_sending(connection: HTTPConnection, flight: Flight) -> None:
+    if connection.sock is None:
+        connection.connect()
+    flight.stage = "sent" if flight.stage in ("idle", "sent") else "tunnelling"
+
+
+def _read(response: requests.Response) -> Reply:
+    body = bytearray()
+    # The last read, an empty one, is where urllib3 compares the length with what was announced.
+    while chunk := response.raw.read(REPLY_BYTES + 1 - len(body), decode_content=False):
+        body += chunk
+        if len(body) > REPLY_BYTES:
+            raise _TooLong
+    content = bytes(body)
+    if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
+        content = _opened(content)
+    return Reply(response.status_code, content, response.headers.get("Retry-After", ""))
+
+
+def _opened(packed: bytes) -> bytes:
+    """We ask for plain replies, but what is between may compress all the same."""
+    try:
+        content = open_reply(packed, REPLY_BYTES)
+    except ValueError:
+        return packed  # not what it says it is: no JSON, so it proves nothing
+    if len(content) > REPLY_BYTES:
+        raise _TooLong
+    return content
+
+
+def _proxy_for(setting: str, url: str) -> str:
+    if setting != "env":
+        return setting
+    proxy = select_proxy(url, get_environ_proxies(url)) or ""
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if proxy and not proxy.lower().startswith(("http://", "https://")):
+        raise ConfigError(
+            f"the environment's proxy {hide_password(proxy)!r} is not of the form http://host:3128; mend it,"
+            " or set proxy"
+        )
+    return proxy
+
+
+@functools.cache
+def _warn_unverified(urls: tuple[str, ...]) -> None:
+    """Once a process, not once a lane or request."""
+    log.warning(
+        "TLS certificates of %s are not verified: anyone between can read the token; set verify = true",
+        " ".join(urls),
+    )
