@@ -11,15 +11,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME
 
 from splunk_hec.events import Outcome
+from splunk_hec_kafka.headers import headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
+    from splunk_hec_kafka.headers import Headers
     from splunk_hec_kafka.records import Refusal
 
 REPLAYS = "hec.replays"
@@ -54,8 +56,6 @@ OUR_HEADERS = frozenset(f"{_CONNECT}{name}" for name in _CONNECT_NAMES) | frozen
 """Headers of these names are replaced, so that a record that fails twice tells its latest story."""
 _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "CreateTime", TIMESTAMP_LOG_APPEND_TIME: "LogAppendTime"}
 
-Headers = list[tuple[str, str | bytes | None]]
-
 
 def dead_letter_record(
     message: Message, cause: Refusal | Outcome
@@ -69,8 +69,7 @@ def dead_letter_record(
     Returns:
         Key, value and headers to produce.
     """
-    original = cast("Headers", list(message.headers() or ()))
-    headers: Headers = [(name, value) for name, value in original if name not in OUR_HEADERS]
+    headers: Headers = [(name, value) for name, value in headers_of(message) if name not in OUR_HEADERS]
     kind, ms = message.timestamp()
     about = {
         f"{_CONNECT}topic": message.topic(),
@@ -89,7 +88,7 @@ def dead_letter_record(
 
 def replays(message: Message) -> int:
     """How often this record was replayed from a dead-letter topic: its own header, else 0."""
-    last = dict(cast("Headers", message.headers() or ())).get(REPLAYS)
+    last = dict(headers_of(message)).get(REPLAYS)
     text = last.decode(errors="replace") if isinstance(last, bytes) else last or ""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0
 

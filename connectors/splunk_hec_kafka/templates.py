@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from splunk_hec.errors import ConfigError
+from splunk_hec_kafka.headers import headers_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -38,7 +39,7 @@ class Record:
 
     def __init__(self, message: Message) -> None:
         self.message = message
-        self._headers: dict[str, bytes | str | None] | None = None
+        self._headers: dict[str, str | bytes | None] | None = None
         self._parsed: Any = msgspec.UNSET
 
     def find(self, ref: Ref) -> Any:
@@ -58,10 +59,10 @@ class Record:
             case "field":
                 return self._field(ref.name)
 
-    def headers(self) -> dict[str, bytes | str | None]:
+    def headers(self) -> dict[str, str | bytes | None]:
         """Headers by name; of several with a name the last."""
         if self._headers is None:
-            self._headers = dict(self.message.headers() or ())
+            self._headers = dict(headers_of(self.message))
         return self._headers
 
     def _field(self, path: str) -> Any:
