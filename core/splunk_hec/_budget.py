@@ -47,6 +47,12 @@ class Budget:
             self._events += events
             return True
 
+    def force(self, size_bytes: int, events: int) -> None:
+        """Take it whether or not there is room: for what is held already and must be accounted for."""
+        with self._changed:
+            self._bytes += size_bytes
+            self._events += events
+
     def wait(self, timeout_s: float) -> None:
         """Wait until something is released, at most `timeout_s`."""
         with self._changed:

@@ -1,0 +1,304 @@
+"""What becomes of consumed records: to Splunk, to the dead letters, or skipped; and back to the ledger.
+
+Owned by the loop's thread; never blocks but in `drain` and `flush_dead_letters`. Guarantee: every record that
+`take` was given is settled in the ledger exactly when it is indexed, dead-lettered (its delivery reported) or
+skipped, and by nothing else.
+
+Non-obvious: a rejected record whose partition was revoked meanwhile writes no dead letter: its new owner
+reads it again and will write one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from confluent_kafka import Message
+
+from splunk_hec._batching import charge_of
+from splunk_hec._budget import Budget
+from splunk_hec._envelope import index_of
+from splunk_hec.client import HecClient, Stream
+from splunk_hec.errors import Halted
+from splunk_hec.events import Outcome, OutcomeKind
+from splunk_hec_kafka.config import hec_config
+from splunk_hec_kafka.dead_letters import DeadLetters, producer_properties
+from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.headers import headers_of
+from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, consecutive, place
+from splunk_hec_kafka.records import RecordEncoder, Refusal, Send
+from splunk_hec_kafka.reject_limit import RejectLimit
+from splunk_hec_kafka.routes import RouteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from splunk_hec_kafka.config import SinkConfig
+    from splunk_hec_kafka.metrics import Metrics
+    from splunk_hec_kafka.offsets import TopicPartition
+
+log = logging.getLogger("splunk_hec_kafka")
+
+Kind = Literal["event", "raw"]
+_LEFT_OPEN = frozenset({"closed", "internal", "aborted"})
+"""Gave up because we end, not because the record's own deadline is spent: it is read again."""
+
+
+class Letter(msgspec.Struct):
+    """A record on its way to the dead letters, and what it holds of the budget meanwhile."""
+
+    message: Message
+    run: Run
+    cause: Refusal | Outcome
+    charge_bytes: int
+
+
+class Delivery:
+    """Clients, dead letters and what waits between them."""
+
+    def __init__(self, config: SinkConfig, ledger: OffsetLedger, metrics: Metrics) -> None:
+        """Make the clients; no thread starts and nothing is sent before the first record.
+
+        Raises:
+            ConfigError: A setting is wrong, or a secret's reference leads nowhere.
+        """
+        self._config = config
+        self._ledger = ledger
+        self._metrics = metrics
+        routes = RouteTable(config.route)
+        kinds = _kinds(config)
+        self.budget = Budget(config.hec.in_flight_max_bytes, config.hec.in_flight_max_events)
+        self.clients: dict[Kind, HecClient] = {}
+        for kind in kinds:
+            hec = hec_config(config, kind)
+            lanes = max(len(hec.urls), hec.lanes // len(kinds))
+            self.clients[kind] = HecClient(
+                msgspec.structs.replace(hec, lanes=lanes),
+                observer=metrics,
+                budget=self.budget,
+                configured_indexes=routes.configured_indexes,
+            )
+        self._streams: dict[Kind, Stream] = {kind: client.stream() for kind, client in self.clients.items()}
+        self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes)
+        self._waiting: deque[tuple[Send, dict[TopicPartition, int]]] = deque()
+        self._letters: deque[Letter] = deque()
+        self._written: dict[tuple[TopicPartition, int], Letter] = {}
+        self._limit = RejectLimit(config.dead_letter.max_ratio, config.dead_letter.max_consecutive)
+        self._dead_letters: DeadLetters | None = None
+        if config.dead_letter.on_reject == "dead_letter":
+            self._dead_letters = DeadLetters(config.dead_letter.topic, producer_properties(config))
+        self.delivered = self.dead_lettered = self.skipped = self.consumed = 0
+        self.is_dead_letter_queue_full = False
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def take(self, messages: list[Message], now: float) -> None:
+        """Records were consumed: open them in the ledger and begin their delivery.
+
+        Raises:
+            SinkFailure: Records were refused where the configuration forbids it (exit 6).
+        """
+        self.consumed += len(messages)
+        self._ledger.open(messages, now)
+        epochs = self._ledger.epochs
+        encoded = self._encoder.encode(messages)
+        for send in encoded.sends:
+            self._waiting.append((self._without_refused_indexes(send, epochs), epochs))
+        if encoded.skips:
+            self._skip([skip.message for skip in encoded.skips], epochs)
+            for reason in {skip.reason for skip in encoded.skips}:
+                self._metrics.skipped(reason, sum(skip.reason == reason for skip in encoded.skips))
+        for refusal in encoded.refusals:
+            self._reject(refusal.message, epochs, refusal)
+        self.submit()
+
+    def submit(self) -> bool:
+        """Hand waiting records to the clients, as the budget allows; True if none wait any more."""
+        while self._waiting:
+            send, epochs = self._waiting[0]
+            stream = self._streams[send.kind]
+            try:
+                taken = stream.submit_lines(
+                    send.lines,
+                    Records([(send.messages, epochs)]),
+                    held_bytes=sum(map(_held, send.messages)),
+                    query=send.query,
+                    timeout_s=0,
+                )
+            except Halted:
+                return False
+            if taken < len(send.lines):
+                del send.lines[:taken], send.messages[:taken]
+                return False
+            self._waiting.popleft()
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether consumed records wait for room in the budget."""
+        return bool(self._waiting)
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def settle(self) -> int:
+        """Take outcomes and dead-letter reports; returns how many records settled.
+
+        Raises:
+            SinkFailure: Too many rejections (exit 6), or dead letters that can never be written (exit 8).
+        """
+        settled = 0
+        for stream in self._streams.values():
+            for outcome in stream.poll():
+                settled += self._settle(outcome)
+        settled += self._settle_letters()
+        if self._limit.exceeded:
+            raise SinkFailure(
+                ExitCode.DEAD_LETTER_LIMIT,
+                self._limit.exceeded,
+                "look at hec.reason of the dead letters; raise the limit only if they are right",
+            )
+        return settled
+
+    def _settle(self, outcome: Outcome) -> int:
+        records: Records = outcome.refs
+        match outcome.kind:
+            case OutcomeKind.DELIVERED:
+                delivered = sum(
+                    run.last - run.first + 1 for run in records.runs() if self._ledger.settle(run)
+                )
+                self._limit.settle(delivered, is_rejected=False)
+                self.delivered += delivered
+                return delivered
+            case OutcomeKind.GAVE_UP if outcome.reason in _LEFT_OPEN:
+                return 0
+            case _:
+                for message, run in records.each():
+                    self._bury(message, run, outcome)
+                return 0
+
+    def _settle_letters(self) -> int:
+        letters = self._dead_letters
+        if letters is None:
+            return 0
+        self.is_dead_letter_queue_full = False
+        while self._letters:
+            letter = self._letters[0]
+            if not letters.produce(letter.message, letter.cause):
+                self.is_dead_letter_queue_full = True
+                break
+            self._written[letter.run.at, letter.run.first] = letter
+            self._letters.popleft()
+        settled = 0
+        for message, error in letters.serve():
+            letter = self._written.pop(place(message))
+            self.budget.release(letter.charge_bytes, 1)
+            if error is not None:
+                raise SinkFailure(
+                    ExitCode.DEAD_LETTER_TOPIC,
+                    f"a dead letter cannot be written to {self._config.dead_letter.topic}: {error.str()}",
+                    "check the topic's max.message.bytes and the user's WRITE permission",
+                )
+            if self._ledger.settle(letter.run):
+                settled += 1
+                self.dead_lettered += 1
+                self._metrics.dead_letter(letter.cause.reason)
+        return settled
+
+    def _reject(self, message: Message, epochs: dict[TopicPartition, int], cause: Refusal) -> None:
+        at, offset = place(message)
+        self._bury(message, Run(at, epochs[at], offset, offset), cause)
+
+    def _bury(self, message: Message, run: Run, cause: Refusal | Outcome) -> None:
+        if not self._ledger.is_current(run):
+            self._ledger.settle(run)  # counts it as fenced
+            return
+        if self._dead_letters is None:
+            raise SinkFailure(
+                ExitCode.DEAD_LETTER_LIMIT,
+                f"{run.at.topic}/{run.at.partition}@{run.first} was refused: {cause.reason}, {cause.text}",
+                "correct the record or its route, or set dead_letter.on_reject = 'dead_letter'",
+            )
+        self._limit.settle(1, is_rejected=True)
+        charge = charge_of(0, 1, _held(message))
+        self.budget.force(charge, 1)
+        self._letters.append(Letter(message, run, cause, charge))
+
+    def _skip(self, messages: Iterable[Message], epochs: dict[TopicPartition, int]) -> None:
+        for at, first, last in consecutive(messages):
+            self._ledger.settle(Run(at, epochs[at], first, last))
+            self.skipped += last - first + 1
+
+    def _without_refused_indexes(self, send: Send, epochs: dict[TopicPartition, int]) -> Send:
+        """Splunk refused an index a moment ago: do not send what asks for it again."""
+        refused = self.clients[send.kind].queue.refused_indexes if send.kind == "event" else frozenset[str]()
+        if not refused:
+            return send
+        kept = Send(send.kind, send.query, [], [])
+        for line, message in zip(send.lines, send.messages, strict=True):
+            index = index_of(line)
+            if index in refused:
+                text = f"Splunk refused the index {index!r} less than 5 minutes ago"
+                self._reject(message, epochs, Refusal(message, "bad_index", text, "PUT"))
+            else:
+                kept.lines.append(line)
+                kept.messages.append(message)
+        return kept
+
+    # -- partitions that go, and the end -----------------------------------------------------------------
+
+    def drop_waiting(self, partitions: Iterable[TopicPartition]) -> int:
+        """Leave the records of these that no client has yet to the next owner; returns how many."""
+        going = set(partitions)
+        before = sum(len(send.lines) for send, _ in self._waiting) + len(self._letters)
+        for send, _ in self._waiting:
+            kept = [
+                (line, message)
+                for line, message in zip(send.lines, send.messages, strict=True)
+                if place(message)[0] not in going
+            ]
+            send.lines[:] = [line for line, _ in kept]
+            send.messages[:] = [message for _, message in kept]
+        self._waiting = deque(item for item in self._waiting if item[0].lines)
+        for letter in [letter for letter in self._letters if letter.run.at in going]:
+            self._letters.remove(letter)
+            self.budget.release(letter.charge_bytes, 1)
+        return before - sum(len(send.lines) for send, _ in self._waiting) - len(self._letters)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something settles, at most so long."""
+        self.budget.wait(timeout_s)
+
+    def seal(self) -> None:
+        """Let nothing wait for its batch to fill."""
+        for client in self.clients.values():
+            client.queue.seal()
+
+    def close(self) -> None:
+        """Stop at once: what is unsettled stays open in the ledger, uncommitted."""
+        for stream in self._streams.values():
+            stream.abort()
+        for client in self.clients.values():
+            client.abort()
+        if self._dead_letters is not None:
+            self._dead_letters.close()
+
+    @property
+    def outstanding_letters(self) -> int:
+        """Dead letters not yet reported as written."""
+        return len(self._letters) + len(self._written)
+
+
+def _kinds(config: SinkConfig) -> list[Kind]:
+    """The endpoint kinds that the routes can lead to; what no route matches goes to `event`."""
+    sends = [route for route in config.route if route.action == "send"]
+    has_raw = any(route.value == "raw" for route in sends)
+    only_raw = has_raw and any("*" in route.topics and route.value == "raw" for route in config.route[:1])
+    return ["raw"] if only_raw else ["event", "raw"] if has_raw else ["event"]
+
+
+def _held(message: Message) -> int:
+    """What keeping the original costs beside the overhead of a record."""
+    size = len(message.value() or b"") + len(message.key() or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in headers_of(message))

@@ -1,0 +1,235 @@
+"""Which offset may be committed: the ledger of open records, and the manifest that batches carry.
+
+Pure; owned by the loop's thread. Not for talking to Kafka (`source`). Guarantee: `committable` never passes
+a record that is open, whatever the order in which records settle.
+
+    a record    seen ─open→ open ─settle→ settled        (skipped ones settle at once)
+    a partition assigned (a new epoch) → revoked or lost (what comes later for that epoch is fenced)
+
+Non-obvious: a group member *can* commit partitions it no longer owns, since the coordinator checks member and
+generation but not ownership; so fencing late acknowledgements is ours, by epoch. Offsets that were never seen
+between two records (compaction, transaction markers) count as settled, and at the end of a partition the
+end offset itself is committable, or the lag of a transactional topic would never reach 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+
+class TopicPartition(NamedTuple):
+    """A partition's name."""
+
+    topic: str
+    partition: int
+
+
+class Run(NamedTuple):
+    """Strictly consecutive offsets `first`…`last` of one partition in one assignment."""
+
+    at: TopicPartition
+    epoch: int
+    first: int
+    last: int
+
+
+Part = tuple["Sequence[Message]", "dict[TopicPartition, int]"]
+"""Records of one chunk, and the epochs of their partitions when they were consumed."""
+
+
+class Records:
+    """The manifest of a batch: its records, in the order of the envelopes. Immutable.
+
+    It is what holds the originals in memory until they are settled: they are never read again from the
+    broker, since retention, compaction and permissions fail exactly when the only copy matters.
+    """
+
+    __slots__ = ("_count", "parts")
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self._count = sum(len(messages) for messages, _ in parts)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: slice) -> Records:
+        start, stop, _ = index.indices(self._count)
+        parts: list[Part] = []
+        at = 0
+        for messages, epochs in self.parts:
+            part = messages[max(0, start - at) : max(0, stop - at)]
+            if part:
+                parts.append((part, epochs))
+            at += len(messages)
+        return Records(parts)
+
+    @classmethod
+    def join(cls, manifests: list[Records]) -> Records:
+        """One manifest of those that a batch was gathered from."""
+        return cls([part for manifest in manifests for part in manifest.parts])
+
+    def each(self) -> Iterator[tuple[Message, Run]]:
+        """Every record with its run of one."""
+        for messages, epochs in self.parts:
+            for message in messages:
+                at, offset = place(message)
+                yield message, Run(at, epochs[at], offset, offset)
+
+    def runs(self) -> list[Run]:
+        """The records as runs, in their order; a gap in the offsets ends a run."""
+        runs: list[Run] = []
+        for messages, epochs in self.parts:
+            runs += [Run(at, epochs[at], first, last) for at, first, last in consecutive(messages)]
+        return runs
+
+
+def place(message: Message) -> tuple[TopicPartition, int]:
+    """Where a consumed record stands: its partition and offset."""
+    return TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
+
+
+def consecutive(messages: Iterable[Message]) -> list[tuple[TopicPartition, int, int]]:
+    """Consumed records as (partition, first, last) of strictly consecutive offsets, in their order."""
+    found: list[tuple[TopicPartition, int, int]] = []
+    topic, partition, first, last = None, -1, 0, -2
+    for message in messages:
+        offset = message.offset() or 0
+        if offset == last + 1 and message.partition() == partition and message.topic() == topic:
+            last = offset
+            continue
+        if topic is not None:
+            found.append((TopicPartition(topic, partition), first, last))
+        topic, partition, first, last = message.topic(), message.partition() or 0, offset, offset
+    if topic is not None:
+        found.append((TopicPartition(topic, partition), first, last))
+    return found
+
+
+class _Open:
+    """The open records of one partition, as disjoint runs in order. `seen`: the next offset to read."""
+
+    def __init__(self, epoch: int, start: int | None) -> None:
+        self.epoch = epoch
+        self.seen = start
+        self.firsts: list[int] = []
+        self.lasts: list[int] = []
+        self.opened: list[float] = []
+        self.count = 0
+
+    def open(self, first: int, last: int, now: float) -> None:
+        if self.seen is not None and first < self.seen:
+            raise AssertionError(f"offset {first} was seen before; the next is {self.seen}")
+        self.firsts.append(first)
+        self.lasts.append(last)
+        self.opened.append(now)
+        self.seen = last + 1
+        self.count += last - first + 1
+
+    def settle(self, first: int, last: int) -> None:
+        """Close a range; it may span several open runs where offsets were missing between them."""
+        at = bisect_right(self.firsts, first) - 1
+        if at < 0 or first > self.lasts[at]:
+            raise AssertionError(f"offset {first} is not open")
+        while at < len(self.firsts) and self.firsts[at] <= last:
+            start, end = self.firsts[at], self.lasts[at]
+            low, high = max(first, start), min(last, end)
+            self.count -= high - low + 1
+            keep = [(start, low - 1), (high + 1, end)]
+            keep = [(one, other) for one, other in keep if one <= other]
+            self.firsts[at : at + 1] = [one for one, _ in keep]
+            self.lasts[at : at + 1] = [other for _, other in keep]
+            self.opened[at : at + 1] = [self.opened[at]] * len(keep)
+            at += len(keep)
+
+    @property
+    def committable(self) -> int | None:
+        return self.firsts[0] if self.firsts else self.seen
+
+
+class OffsetLedger:
+    """The open records of every assigned partition. Owned by the loop's thread.
+
+    Attributes:
+        epochs: The current assignment epoch of each assigned partition. Replaced, never changed in place, so
+            that a chunk may keep the one it was consumed under.
+        fenced: Records that settled for an assignment that is over.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: dict[TopicPartition, int] = {}
+        self.fenced = 0
+        self._open: dict[TopicPartition, _Open] = {}
+        self._last_epoch = 0
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{at.topic}/{at.partition} {one.committable}+{one.count}" for at, one in self._open.items()
+        )
+        return f"<OffsetLedger {shown}>"
+
+    def assign(self, starts: Mapping[TopicPartition, int | None]) -> None:
+        """Partitions came; each begins a new epoch. The values are where reading starts, None if unknown."""
+        for at, start in starts.items():
+            self._last_epoch += 1
+            self._open[at] = _Open(self._last_epoch, start)
+        self.epochs = {at: one.epoch for at, one in self._open.items()}
+
+    def revoke(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions went: what settles for them from now on is fenced."""
+        for at in partitions:
+            self._open.pop(at, None)
+        self.epochs = {at: one.epoch for at, one in self._open.items()}
+
+    def open(self, messages: Iterable[Message], now: float) -> None:
+        """Records were consumed: to be called before anything is done with them."""
+        for at, first, last in consecutive(messages):
+            self._open[at].open(first, last, now)
+
+    def settle(self, run: Run) -> bool:
+        """Records are indexed, dead-lettered or skipped. False: for an assignment that is over (fenced)."""
+        one = self._open.get(run.at)
+        if one is None or one.epoch != run.epoch:
+            self.fenced += run.last - run.first + 1
+            return False
+        one.settle(run.first, run.last)
+        return True
+
+    def is_current(self, run: Run) -> bool:
+        """Whether the run belongs to an assignment that still holds."""
+        return self.epochs.get(run.at) == run.epoch
+
+    def reached_end(self, at: TopicPartition, offset: int) -> None:
+        """The partition has nothing more before `offset`; markers after the last record count as seen."""
+        one = self._open.get(at)
+        if one is not None and (one.seen is None or offset > one.seen):
+            one.seen = offset
+
+    def jump(self, at: TopicPartition, offset: int) -> None:
+        """Reading goes on at `offset` because what stood before it is gone (retention); open records stay."""
+        self.reached_end(at, offset)
+
+    def committable(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """The next offset to read after a restart, for each (given) partition where it is known."""
+        chosen = self._open if partitions is None else partitions
+        found = {at: self._open[at].committable for at in chosen if at in self._open}
+        return {at: offset for at, offset in found.items() if offset is not None}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset to consume, where it is known."""
+        return {at: one.seen for at, one in self._open.items() if one.seen is not None}
+
+    def open_count(self, partitions: Iterable[TopicPartition] | None = None) -> int:
+        """How many records are open, of all or of some partitions."""
+        chosen = self._open if partitions is None else partitions
+        return sum(self._open[at].count for at in chosen if at in self._open)
+
+    def oldest_opened_at(self) -> float | None:
+        """When the oldest open record was consumed; None if nothing is open."""
+        return min((one.opened[0] for one in self._open.values() if one.opened), default=None)
