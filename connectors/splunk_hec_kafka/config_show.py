@@ -113,6 +113,9 @@ def _meaning(key: Key) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """A JSON value, whole numbers without a point."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
@@ -122,8 +125,6 @@ def _toml_key(name: str) -> str:
 
 def _toml(value: Any) -> str:
     """A TOML value; JSON's strings, numbers and booleans are TOML's too."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in cast('list[object]', value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_plain(value), ensure_ascii=False)

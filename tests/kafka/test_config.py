@@ -235,6 +235,10 @@ class TestValues:
         """VALUE is TOML where that fits the key, else the text itself."""
         assert getattr(load(None, {}, [text]).config.kafka, key) == value
 
+    def test_no_server(self) -> None:
+        """An empty address means that nothing listens."""
+        assert load(None, {}, ["server.listen="]).config.server.listen == ""
+
     def test_several_urls(self) -> None:
         """hec.url from one word may name several endpoints."""
         loaded = load(None, {"HEC_SINK_HEC__URL": "https://a:8088,https://b:8088"})
@@ -588,7 +592,9 @@ class TestShow:
             "[hec]\nurl = ['https://a:1']\n[[route]]\ntopics = ['a']\n"
             "[route.fields]\n'x y' = '{key}'\nn = [1, 'b']\n[[route]]\n",
         )
-        return load(path, {"HEC_SINK_LOG__LEVEL": "debug"}, ["kafka.properties.debug=all"])
+        return load(
+            path, {"HEC_SINK_LOG__LEVEL": "debug"}, ["kafka.properties.debug=all", "run.shutdown_s=30"]
+        )
 
     def test_shown_toml_is_a_configuration_file(self, tmp_path: Path) -> None:
         """What `config show` prints can be saved and loaded, and means the same."""
@@ -605,6 +611,7 @@ class TestShow:
         assert shown["route.0.topics"] == {"value": ["a"], "origin": f"file {tmp_path / 'sink.toml'}"}
         assert shown["route.1.topics"] == {"value": ["*"], "origin": "default"}
         assert 'level = "debug"' in show_toml(loaded)
+        assert "shutdown_s = 30 " in show_toml(loaded)
         assert "# environment HEC_SINK_LOG__LEVEL" in show_toml(loaded)
 
     def test_the_schema_describes_every_key(self) -> None:
