@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
 _DAY_MS = 86_400_000
+_SETTINGS_TIMEOUT_S = 10.0
+"""Brokers answer this in milliseconds or, where they may not, never; a start must not wait for the latter."""
+_UNTOLD = "the broker did not tell the topic's settings"
 
 
 class TopicFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,25 +79,28 @@ def check_topic(admin: AdminClient, topic: str, timeout_s: float) -> TopicFindin
     Args:
         admin: A client of its cluster.
         topic: Its name.
-        timeout_s: Longest time for each of two questions.
+        timeout_s: Longest time for the list of topics; their settings are waited for at most 10 s.
 
     Returns:
         What was found; never raises for what the cluster answers or does not.
     """
     try:
-        found = admin.list_topics(timeout=timeout_s).topics.get(topic)
+        cluster = admin.list_topics(timeout=timeout_s)
     except KafkaException as error:
         return TopicFinding(topic=topic, exists=None, warning=f"no broker told its topics: {_shown(error)}")
+    found = cluster.topics.get(topic)
     if found is None or (found.error is not None and not found.partitions):
         return TopicFinding(topic=topic, exists=False)
+    if cluster.controller_id not in cluster.brokers:
+        return TopicFinding(topic=topic, exists=True, warning=f"{_UNTOLD}: the cluster names no controller")
     resource = ConfigResource(ResourceType.TOPIC, topic)
     untyped: Any = admin
+    wait_s = min(timeout_s, _SETTINGS_TIMEOUT_S)
     try:
-        answer = untyped.describe_configs([resource], request_timeout=timeout_s)[resource]
-        settings: dict[str, str] = {name: entry.value for name, entry in answer.result(timeout_s + 1).items()}
+        answer = untyped.describe_configs([resource], request_timeout=wait_s)[resource]
+        settings: dict[str, str] = {name: entry.value for name, entry in answer.result(wait_s + 1).items()}
     except (KafkaException, TimeoutError) as error:
-        warning = f"the broker did not tell the topic's settings: {_shown(error)}"
-        return TopicFinding(topic=topic, exists=True, warning=warning)
+        return TopicFinding(topic=topic, exists=True, warning=f"{_UNTOLD}: {_shown(error)}")
     return TopicFinding(
         topic=topic,
         exists=True,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,7 @@ TOPIC = "dead"
 MS = 1_700_000_000_123
 DEADLINE_S = 20.0
 PRODUCE_API = 0
+UNTOLD = "the broker did not tell the topic's settings"
 
 
 def message(value: bytes | None = b"v", offset: int = 7, **parts: Any) -> Message:
@@ -542,7 +545,7 @@ class TestTopic:
 
     def test_a_broker_that_tells_no_settings_is_a_warning(self, mock: Mock) -> None:
         """Without DescribeConfigs the topic is used, and the doubt is told."""
-        finding = check_topic(AdminClient({"bootstrap.servers": mock.servers}), TOPIC, 0.2)
+        finding = check_topic(AdminClient({"bootstrap.servers": mock.servers}), TOPIC, 5.0)
         assert (finding.exists, finding.problem, finding.retention) == (True, None, "unknown")
         assert "did not tell" in finding.warning
 
@@ -569,31 +572,44 @@ class TestTopic:
         """How long letters stay is said in days."""
         assert TopicFinding(topic="d", exists=True, retention_ms=retention_ms).retention == text
 
-    def test_an_answer_of_a_broker_is_read(self) -> None:
-        """Policy, retention and size limit come from the topic's settings."""
-
-        class Entry:
-            def __init__(self, value: str) -> None:
-                self.value = value
-
-        class Future:
-            def result(self, timeout: float) -> dict[str, Entry]:
-                told = {"cleanup.policy": "delete", "retention.ms": "1000", "max.message.bytes": "1048588"}
-                return {name: Entry(value) for name, value in told.items()}
-
-        class Cluster:
-            """Answers as an Apache Kafka broker does; the mock cluster knows no DescribeConfigs."""
-
-            def list_topics(self, timeout: float) -> Any:
-                producer = Producer({"test.mock.num.brokers": 1})
-                producer.list_topics(TOPIC, timeout)
-                return producer.list_topics(timeout=timeout)
-
-            def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Future]:
-                return dict.fromkeys(resources, Future())
-
-        finding = check_topic(Cluster(), TOPIC, 5.0)  # type: ignore[arg-type]
-        assert finding == TopicFinding(
-            topic=TOPIC, exists=True, cleanup_policy="delete", retention_ms=1000, max_message_bytes=1_048_588
-        )
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            (
+                {"cleanup.policy": "delete", "retention.ms": "1000", "max.message.bytes": "1048588"},
+                {"cleanup_policy": "delete", "retention_ms": 1000, "max_message_bytes": 1_048_588},
+            ),
+            (
+                KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)),
+                {"warning": f"{UNTOLD}: Broker: Topic authorization failed"},
+            ),
+            (TimeoutError(), {"warning": f"{UNTOLD}: no answer in time"}),
+        ],
+    )
+    def test_the_answer_about_settings_is_read(self, answer: Any, expected: dict[str, Any]) -> None:
+        """Policy, retention and size limit come from the topic's settings; a refusal is a warning."""
+        finding = check_topic(ToldCluster(answer), TOPIC, 5.0)  # type: ignore[arg-type]
+        assert finding == TopicFinding(topic=TOPIC, exists=True, **expected)
         assert finding.problem is None
+
+
+class ToldCluster:
+    """Answers DescribeConfigs, which the mock cluster does not know, as an AdminClient hands it out."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def list_topics(self, timeout: float) -> Any:
+        """One topic on one broker, which is the controller."""
+        topic = SimpleNamespace(error=None, partitions={0: None})
+        return SimpleNamespace(topics={TOPIC: topic}, brokers={1: None}, controller_id=1)
+
+    def describe_configs(self, resources: list[Any], request_timeout: float) -> dict[Any, Any]:
+        """A future for each resource."""
+        future: Future[Any] = Future()
+        if isinstance(self._answer, Exception):
+            future.set_exception(self._answer)
+        else:
+            entries = {name: SimpleNamespace(value=value) for name, value in self._answer.items()}
+            future.set_result(entries)
+        return dict.fromkeys(resources, future)
