@@ -41,7 +41,7 @@ class Emulation:
         """Choose the node of a request.
 
         Args:
-            cookie: the stickiness cookie the client sent, or the empty text.
+            cookie: the node's number by the cookie the client sent, or the empty text.
 
         Returns:
             The node, and the cookie to set (empty if none is).
@@ -49,8 +49,8 @@ class Emulation:
         if self.settings.nodes == 1:
             return self.nodes[0], ""
         if self.settings.balance == "sticky":
-            if cookie.isdecimal() and int(cookie[:9]) < len(self.nodes):
-                return self.nodes[int(cookie[:9])], ""
+            if cookie and int(cookie) < len(self.nodes):
+                return self.nodes[int(cookie)], ""
             node = self._turn()
             return node, str(node.number)
         return self._turn(), ""

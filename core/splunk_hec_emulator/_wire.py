@@ -7,12 +7,12 @@ client costs its connection and what it has sent, never more than `max_content_l
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 
 import h11
 
@@ -23,6 +23,7 @@ from splunk_hec_emulator._replies import Reply, hec, malformed, too_large
 from splunk_hec_emulator._request import Request, parse_target
 
 COOKIE = "hec_emulator_node"
+_find_cookie = re.compile(rf"(?:^|;)\s*{COOKIE}=([0-9]{{1,9}})\s*(?:;|$)").search
 _READ_BYTES = 262_144
 _LINGER_S = 2.0  # how long the rest of a refused body is read, so that a reset does not swallow the reply
 _DRIP_S = 0.15
@@ -91,8 +92,7 @@ class Connection:
     async def _exchange(self) -> bool:
         """Serve one request; return whether another one may follow."""
         head = await self._event()
-        if not isinstance(head, h11.Request):
-            return False
+        assert isinstance(head, h11.Request)  # the end of the connection raises _Gone
         request = self._request(head)
         if is_control(request.path):
             request.body = await self._body(request)
@@ -163,8 +163,6 @@ class Connection:
                     raise _Refused(hec(9))
         finally:
             self._buffered.total -= length
-        if not isinstance(event, h11.EndOfMessage):
-            raise _Gone
         self._emulation.judge.counts.bytes_received += length
         return b"".join(parts)
 
@@ -215,35 +213,32 @@ class Connection:
         """Answer what was not read whole, close our side, and read on for a moment."""
         self._emulation.judge.counts.reply(reply)
         self._on_change()
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            closing = reply.with_header("Connection", "close")
-            head = _plain_head(closing)
-            self._write(head + reply.body)
-            await self._writer.drain()
-            if self._writer.can_write_eof():
-                self._writer.write_eof()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LINGER_S):
-                    while await self._reader.read(_READ_BYTES):
-                        pass
+        self._write(_plain_head(reply.with_header("Connection", "close")) + reply.body)
+        await self._writer.drain()
+        if self._writer.can_write_eof():  # TLS cannot
+            self._writer.write_eof()
+        await self._read_away(_LINGER_S)
+
+    async def _read_away(self, seconds: float | None) -> None:
+        """Read until the client closes, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while await self._reader.read(_READ_BYTES):
+                    pass
 
     # -- faults ------------------------------------------------------------------------------------------
 
     def _reset(self) -> None:
         """Send a TCP reset; raises _Gone."""
         raw = self._writer.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._writer.transport.abort()
         raise _Gone
 
     async def _hang(self, moment: Moment) -> None:
         """Answer nothing until the client goes, or for as long as the rule says."""
         seconds = float(moment.rule.argument) if moment.rule and moment.rule.argument else None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while await self._reader.read(_READ_BYTES):
-                    pass
+        await self._read_away(seconds)
         raise _Gone
 
     async def _mangled(self, reply: Reply, moment: Moment) -> None:
@@ -287,8 +282,5 @@ def _reason(status: int) -> str:
 
 
 def _cookie(request: Request) -> str:
-    try:
-        morsel = SimpleCookie(request.headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
+    match = _find_cookie(request.headers.get("cookie", ""))
+    return match[1] if match else ""

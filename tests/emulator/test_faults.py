@@ -2,10 +2,13 @@
 
 import http.client
 import random
+import ssl
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from splunk_hec_emulator import SettingsError
 from splunk_hec_emulator.faults import CATALOGUE, Faults, Rule
@@ -284,19 +287,22 @@ def test_rules_can_be_read_and_replaced_over_http(serve: "Serve") -> None:
     assert len(site.emulator.faults) == 2
 
 
-def test_faults_strike_with_tls_too(serve: "Serve", tmp_path: Any) -> None:
-    """A reset and a cut reply reach a TLS client as such."""
-    import ssl
-
-    import trustme
-
+@pytest.fixture
+def tls_site(serve: "Serve", tmp_path: Path) -> "tuple[Site, ssl.SSLContext]":
+    """A server with a certificate, and a client's context that trusts it."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
-    certificate.private_key_pem.write_to_path(tmp_path / "key")
-    site = serve(tls=(tmp_path / "cert", tmp_path / "key"), faults=["reset-after,count=1"])
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key"))
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    return serve(tls=(tmp_path / "cert", tmp_path / "key")), context
+
+
+def test_faults_strike_with_tls_too(tls_site: "tuple[Site, ssl.SSLContext]") -> None:
+    """A reset reaches a TLS client as such, and the next request is served."""
+    site, context = tls_site
+    site.emulator.set_faults("reset-after,count=1")
     assert site.emulator.url.startswith("https://")
     sent = {"Authorization": f"Splunk {T}", "User-Agent": "t"}
     for is_struck in (True, False):
@@ -308,3 +314,14 @@ def test_faults_strike_with_tls_too(serve: "Serve", tmp_path: Any) -> None:
         else:
             assert link.getresponse().read() == OK
         link.close()
+
+
+def test_a_refusal_over_tls_reaches_the_client(tls_site: "tuple[Site, ssl.SSLContext]") -> None:
+    """413 is readable over TLS, where one side alone cannot be closed."""
+    site, context = tls_site
+    link = http.client.HTTPSConnection(*site.address, context=context, timeout=30)
+    link.putrequest("POST", "/services/collector")
+    link.putheader("Content-Length", "999999999")
+    link.endheaders()
+    assert link.getresponse().status == 413
+    link.close()

@@ -101,7 +101,7 @@ def test_the_fixture_runs_an_emulator_for_one_test(pytester: pytest.Pytester) ->
 
         def test_plain(hec_emulator):
             assert hec_emulator.stats()["requests"] == 0
-            assert b"hec" in urllib.request.urlopen(hec_emulator.url).read().lower()
+            assert b"/services/collector" in urllib.request.urlopen(hec_emulator.url).read()
 
         @pytest.mark.hec_emulator(nodes=2, tokens=["mine:ack"])
         def test_marked(hec_emulator):

@@ -82,7 +82,7 @@ def test_the_fast_path_never_disagrees_with_the_exact_reader(body: bytes) -> Non
 @settings(max_examples=600, deadline=None)
 @given(bodies, st.none() | st.integers(0, 4))
 def test_any_body_ends_in_a_judgement_that_can_be_read_back(body: bytes, limit: int | None) -> None:
-    """No body crashes the reader: there is a known code, a prefix within the limit, and it reads back whole."""
+    """No body crashes the reader: a known code, a prefix within the limit, and it reads back whole."""
     parsed = parse(body, GRAMMAR, limit)
     assert parsed.code in CODES
     assert 0 <= parsed.stored <= parsed.taken

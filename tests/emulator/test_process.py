@@ -127,7 +127,8 @@ def test_help_loads_only_what_it_prints() -> None:
         "import sys, splunk_hec_emulator.__main__ as m\n"
         "sys.argv = ['hec-emulator', '--help']\n"
         "try: m.main()\n"
-        "except SystemExit as end: print(end.code, [n for n in ('h11', 'msgspec', 'asyncio') if n in sys.modules])"
+        "except SystemExit as end:\n"
+        "    print(end.code, [n for n in ('h11', 'msgspec', 'asyncio') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("Usage: ")

@@ -55,8 +55,8 @@ def test_codings_are_answered_as_recorded(
 @pytest.mark.parametrize(
     ("options", "body", "expected"),
     [
-        ({"truncated_gzip": "prefix"}, gzip.compress(ONE)[:-8], OK),
-        ({"empty_gzip_is_html": True}, gzip.compress(b""), BAD_GZIP),
+        pytest.param({"truncated_gzip": "prefix"}, gzip.compress(ONE)[:-8], OK, id="113"),
+        pytest.param({"empty_gzip_is_html": True}, gzip.compress(b""), BAD_GZIP, id="114"),
     ],
 )
 def test_odd_gzip_can_be_tried_the_other_way(

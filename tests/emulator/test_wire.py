@@ -122,10 +122,6 @@ def test_bodies_in_progress_have_a_bound_in_all(serve: "Serve") -> None:
     with site.raw_socket() as first, site.raw_socket() as second:
         first.sendall(HEAD + b"Content-Length: 100001\r\n\r\n" + b" " * 100_000)
         second.sendall(HEAD + b"Content-Length: 100001\r\n\r\n" + b" " * 100_000)
-        refused = (
-            [link for link in (first, second) if b"503" in link.makefile("rb").readline()] if False else []
-        )
-        assert refused == []
         site.emulator.wait_for(lambda: site.emulator.stats()["replies"] == {"503/9": 1})
     assert site.post(ONE).body == OK
 
