@@ -131,7 +131,7 @@ class DeadLetters:
         Returns:
             False if the local queue is full: not taken, try again after `serve`.
         """
-        if self._again or not self._enqueue(message, cause):
+        if not self._enqueue(message, cause):
             return False
         self._outstanding += 1
         return True

@@ -223,6 +223,7 @@ class TestValues:
             ("kafka.group_id='quoted'", "group_id", "quoted"),
             ("kafka.group_id=a=b", "group_id", "a=b"),
             ("kafka.group_id=a\nstart = 'latest'", "group_id", "a\nstart = 'latest'"),
+            ("kafka.group_id='g'\nstart = 'latest'", "group_id", "'g'\nstart = 'latest'"),
             ("kafka.topics=a", "topics", ("a",)),
             ("kafka.topics=a, b", "topics", ("a", "b")),
             ("kafka.topics=^a{1,2}", "topics", ("^a{1,2}",)),

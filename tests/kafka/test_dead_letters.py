@@ -205,6 +205,15 @@ class TestLimit:
         limit.settle(1, is_rejected=True)
         assert "1001 of the last 2001" in limit.exceeded
 
+    def test_the_window_moves_record_by_record(self) -> None:
+        """The ratio is that of exactly the last 10,000 settled records."""
+        limit = RejectLimit(0.5, 10_000)
+        limit.settle(WINDOW // 2 + 1, is_rejected=True)
+        limit.settle(WINDOW // 2 - 1, is_rejected=False)
+        assert limit.exceeded
+        limit.settle(1, is_rejected=False)
+        assert not limit.exceeded
+
     def test_a_run_of_rejections_is_limited(self) -> None:
         """A delivered record ends a run; only a longer run than allowed stops the sink."""
         limit = RejectLimit(1.0, 3)
