@@ -102,6 +102,8 @@ class Cluster:
         return address.decode()
 
     def create_topic(self, name: str, partitions: int) -> None:
+        if partitions < 1:  # librdkafka would abort the process
+            raise UnavailableError(f"topic {name}: {partitions} partitions")
         self._rd.demand("mock_topic_create", self._at, name.encode(), partitions, 1)
 
     def topic_error(self, name: str, code: int) -> None:
