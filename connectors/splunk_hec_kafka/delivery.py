@@ -20,7 +20,8 @@ from confluent_kafka import Message
 from splunk_hec._batching import charge_of
 from splunk_hec._budget import Budget
 from splunk_hec._envelope import index_of
-from splunk_hec.client import HecClient, Stream
+from splunk_hec._stream import Stream
+from splunk_hec.client import HecClient
 from splunk_hec.errors import Halted
 from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_kafka.config import hec_config

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "splunk_hec._probe": ("Probe",),
-    "splunk_hec.client": ("HecClient", "Health", "Reason", "Stream"),
+    "splunk_hec._health": ("Health", "Reason"),
+    "splunk_hec._stream": ("Stream",),
+    "splunk_hec.client": ("HecClient",),
     "splunk_hec.config": ("HecConfig",),
     "splunk_hec.errors": (
         "BudgetExceeded",

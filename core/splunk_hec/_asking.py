@@ -24,7 +24,7 @@ from splunk_hec.events import OutcomeKind
 if TYPE_CHECKING:
     from random import Random
 
-    from splunk_hec._channel import Attempt, Channel
+    from splunk_hec._channel import Attempt
     from splunk_hec._lane import Lane
 
 MAX_IDS_PER_POLL = 64
@@ -63,7 +63,7 @@ class Asking:
         channel = min(asking, key=lambda one: min(attempt.next_ask for attempt in one.asked.values()))
         for attempt in list(channel.asked.values()):
             if attempt.batch is not None and attempt.batch.owner.is_aborted and not attempt.batch.is_settled:
-                self._lane.settle(attempt.batch, OutcomeKind.GAVE_UP, "aborted")
+                self._lane.work.settle(attempt.batch, OutcomeKind.GAVE_UP, "aborted")
         soon = now + self.latency.first_ask_s / 4
         attempts = [attempt for attempt in channel.asked.values() if attempt.next_ask <= soon]
         attempts.sort(key=lambda attempt: attempt.next_ask)
@@ -114,7 +114,7 @@ class Asking:
         if attempt.batch is None:
             self._lane.end(attempt)
         elif not attempt.batch.is_settled:
-            self._lane.settle(attempt.batch, OutcomeKind.DELIVERED, ack_latency_s=latency_s)
+            self._lane.work.settle(attempt.batch, OutcomeKind.DELIVERED, ack_latency_s=latency_s)
 
     def _not_yet(self, attempt: Attempt, now: float) -> None:
         attempt.next_ask = now + self.latency.gap_s(now - attempt.accepted_at, is_expired=attempt.is_expired)
@@ -133,8 +133,3 @@ class Asking:
         if self.latency.last_true_at < attempt.accepted_at and not attempt.is_reply_lost:
             self.is_confirming = False
         self._lane.expired(batch, attempt)
-
-
-def holds_unexpired(channel: Channel) -> bool:
-    """Whether an acknowledgement can still come in time on this channel."""
-    return any(not attempt.is_expired for attempt in channel.asked.values())

@@ -31,7 +31,10 @@ RECORD_OVERHEAD_BYTES = 340
 class Codec(Protocol):
     """Compresses bodies. Stateless: any thread."""
 
-    encoding: str
+    @property
+    def encoding(self) -> str:
+        """The Content-Encoding it makes."""
+        ...
 
     def compress(self, body: bytes) -> bytes:
         """The body as it goes on the wire."""

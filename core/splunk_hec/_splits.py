@@ -35,6 +35,7 @@ GROWTH = 4
 """After a rejection the next piece is at most so many times the last accepted prefix: with a bad event in
 every ten, re-sending everything behind it each time would cost the square of the batch."""
 _UNLIMITED = 1_000_000
+_REFUSED = "a proxy or firewall before Splunk refuses this event and lets others through"
 
 
 class Splits:
@@ -42,6 +43,7 @@ class Splits:
 
     def __init__(self, lane: Lane, codec: Codec | None) -> None:
         self._lane = lane
+        self._work = lane.work
         self._codec = codec
         self._most_events: int | None = None
         self._most_bytes: int | None = None
@@ -59,15 +61,15 @@ class Splits:
 
     def shorten(self) -> None:
         """Cut the first batch of the lane to what is allowed now."""
-        batch = self._lane.todo[0]
+        batch = self._work.todo[0]
         if batch.live or batch.count == 1:
             return  # taken whole before, and its ids are still asked: a cut would end them
         most = self._most_events or batch.count
         if self._most_bytes and batch.size_bytes > self._most_bytes:
             most = min(most, max(1, batch.count * self._most_bytes // batch.size_bytes))
         if most < batch.count:
-            self._lane.drop_from_todo(batch)
-            self._lane.requeue(self._cut(batch, [most]))
+            self._work.take(batch)
+            self._work.requeue(self._cut(batch, [most]))
 
     def bad_event(self, batch: Batch, channel: Channel, answer: protocol.Answer, now: float) -> None:
         """A 400 that blames one event."""
@@ -87,10 +89,10 @@ class Splits:
         if batch.count > 1 and answer.ack_id is None and taken:
             self._lane.after_unknown(channel)
         if self._lane.settings.raw or not 0 < taken < batch.count:
-            self._lane.resend([batch], "busy")
+            self._work.resend([batch], "busy")
             return
         prefix, rest = self._cut(batch, [taken])
-        self._lane.resend([rest], "busy")
+        self._work.resend([rest], "busy")
         self._prefix(prefix, channel, answer, now)
 
     def too_large(self, batch: Batch, channel: Channel, answer: protocol.Answer) -> None:
@@ -98,18 +100,18 @@ class Splits:
         if not answer.is_splunk:
             self._lane.after_unknown(channel)
         if batch.count == 1:
-            self._lane.settle(batch, OutcomeKind.REJECTED, "too_large", answer=answer)
+            self._work.settle(batch, OutcomeKind.REJECTED, "too_large", answer=answer)
             return
         self._most_bytes = max(1, batch.size_bytes // 2)
         self._halve(batch)
 
-    def refused(self, batch: Batch, answer: protocol.Answer) -> None:
+    def refused(self, batch: Batch) -> None:
         """Something on the way refuses this batch and lets an empty request through."""
         if not batch.is_plain and self._codec is not None:
             batch.is_plain = True  # perhaps it only minds what it cannot read
-            self._lane.requeue([batch])
+            self._work.requeue([batch])
         elif batch.count == 1:
-            self._lane.settle(batch, OutcomeKind.REJECTED, "refused_by_proxy", answer=answer)
+            self._work.settle(batch, OutcomeKind.REJECTED, "refused_by_proxy", text=_REFUSED)
         else:
             self._halve(batch)
 
@@ -131,9 +133,9 @@ class Splits:
         named, rest = pieces[0], pieces[1:]
         self._most_events = max(1, start) * GROWTH
         if answer.code == protocol.INCORRECT_INDEX and answer.number:
-            self._lane.resend([named, *rest], "split")
+            self._work.resend([named, *rest], "split")
         else:
-            self._lane.resend(rest, "split")
+            self._work.resend(rest, "split")
             self._reject(named, answer, now)
         if prefix is not None:
             self._prefix(prefix, channel, answer, now)
@@ -143,7 +145,7 @@ class Splits:
         if answer.ack_id is not None or not self._lane.acks:
             self._lane.accept(prefix, channel, answer, now)
         else:
-            self._lane.resend([prefix], "split")
+            self._work.resend([prefix], "split")
 
     def _reject(self, batch: Batch, answer: protocol.Answer, now: float) -> None:
         """One event is at fault: reject it, unless what it was refused for stands in the configuration."""
@@ -153,10 +155,12 @@ class Splits:
         if answer.code == protocol.INCORRECT_INDEX:
             index = self._index(batch)
             if not index or index in self._lane.settings.configured_indexes:
-                self._lane.requeue([batch])
-                self._lane.halt("bad_index", now, f"index {index or 'of the token'!r}: {answer.text}")
+                self._work.requeue([batch])
+                self._lane.endpoint.halt(
+                    "bad_index", now, f"index {index or 'of the token'!r}: {answer.text}"
+                )
                 return
-        self._lane.settle(batch, OutcomeKind.REJECTED, reason, answer=answer, bad_index=index)
+        self._work.settle(batch, OutcomeKind.REJECTED, reason, answer=answer, bad_index=index)
 
     def _index(self, batch: Batch) -> str:
         if self._lane.settings.raw:
@@ -164,8 +168,8 @@ class Splits:
         return index_of(batch.body(self._codec)) or ""
 
     def _halve(self, batch: Batch) -> None:
-        self._lane.resend(self._cut(batch, [batch.count // 2]), "split")
+        self._work.resend(self._cut(batch, [batch.count // 2]), "split")
 
     def _cut(self, batch: Batch, at: list[int]) -> list[Batch]:
-        self._lane.end_attempts(batch)
+        self._work.end_attempts(batch)
         return batch.cut(at, self._codec)

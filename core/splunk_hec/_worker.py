@@ -147,7 +147,7 @@ class Worker:
         """Take the lane away from this worker, even while a request is under way; returns its batches."""
         with self._owning:
             self._is_retired = True
-            return self.lane.evacuate()
+            return self.lane.work.evacuate()
 
     def _rest(self, until: float, *, may_wait: bool) -> float | None:
         batch = self._queue.take(until if may_wait else self._clock())

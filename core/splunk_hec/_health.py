@@ -1,0 +1,63 @@
+"""What a client says of its endpoints: ready or not, halted or not, and why. Values, and how they are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from splunk_hec._actions import LaneHealth
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a client is not ready: a stable code, a line for people, and for how many seconds."""
+
+    code: str
+    text: str
+    for_s: float
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How a client stands with its endpoints. `halted`: every endpoint refuses the deployment."""
+
+    ready: bool
+    halted: bool
+    halted_for_s: float
+    reasons: tuple[Reason, ...]
+
+
+def assess(urls: Sequence[str], lanes: Sequence[tuple[str, LaneHealth]], fault: str, now: float) -> Health:
+    """One health of many lanes'.
+
+    Args:
+        urls: All endpoints; the client is halted once each of them has a lane that is.
+        lanes: Each lane's url and health.
+        fault: A fault of our own, empty if there was none.
+        now: Monotonic seconds.
+    """
+    found = [reason for url, lane in lanes for reason in _reasons(url, lane, now)]
+    reasons = {reason.code + reason.text: reason for reason in found}
+    if fault:
+        reasons["internal"] = Reason("internal", fault, 0.0)
+    since = [
+        min((lane.halted_since for at, lane in lanes if at == url and lane.halted), default=None)
+        for url in urls
+    ]
+    halted = [one for one in since if one is not None]
+    is_halted = bool(lanes) and len(halted) == len(since)
+    return Health(not reasons, is_halted, now - max(halted) if is_halted else 0.0, tuple(reasons.values()))
+
+
+def _reasons(url: str, lane: LaneHealth, now: float) -> list[Reason]:
+    reasons: list[Reason] = []
+    if lane.halted:
+        text = f"{url}: {lane.halted_text or lane.halted}"
+        reasons.append(Reason(lane.halted, text, now - lane.halted_since))
+    elif lane.failure:
+        reasons.append(Reason("endpoint", f"{url}: {lane.failure}", now - lane.failing_since))
+    if not lane.is_confirming:
+        reasons.append(Reason("acks_never", f"{url}: takes events but confirms none of them", 0.0))
+    return reasons

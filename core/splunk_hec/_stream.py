@@ -1,0 +1,182 @@
+"""A stream: one caller's events and outcomes on a client whose lanes are shared.
+
+Threads: any thread may call; outcomes are handed over by `poll` on the caller's. Not for lanes or health:
+those are the client's. Non-obvious: a large submission acquires the budget in slices, because one piece
+larger than the budget is let in when nothing else is held.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from splunk_hec._batching import charge_of
+from splunk_hec._queue import Mailbox
+from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, InvalidEvent
+from splunk_hec.events import Envelope, Event, Manifest, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from splunk_hec.client import HecClient
+
+
+class Stream:
+    """One caller's events and outcomes on a shared client. Made by `HecClient.stream()`.
+
+    A stream that is garbage-collected aborts itself: its budget must not be lost with it.
+    """
+
+    def __init__(self, client: HecClient) -> None:
+        self._client = client
+        self._box = Mailbox()
+        self._is_closed = False
+        self._finalizer = weakref.finalize(self, client.abort_box, self._box)
+
+    def __repr__(self) -> str:
+        return f"<Stream unsettled {self._box.unsettled} | outcomes {len(self._box.outcomes)}>"
+
+    def submit(self, event: Event | Envelope, timeout_s: float | None = None) -> None:
+        """Accept one event for delivery.
+
+        Args:
+            event: What to index.
+            timeout_s: How long to wait for room in the budget; None = as long as it takes, 0 = not at all.
+
+        Raises:
+            InvalidEvent: It can never be indexed as it is; nothing was accepted.
+            BudgetExceeded: There was no room in time; nothing was accepted.
+            Halted: Splunk has refused the deployment for longer than the patience.
+            ClosedError: The stream or client is closed.
+        """
+        query, line = self._client.encode(event)
+        if not self.submit_lines([line], [event.ref], query=query, timeout_s=timeout_s):
+            raise BudgetExceeded(
+                "the in-flight budget stayed full; poll less rarely, or raise in_flight_max_*"
+            )
+
+    def submit_many(self, events: Iterable[Event | Envelope], timeout_s: float | None = None) -> None:
+        """Accept many events; cheaper than one by one.
+
+        Raises:
+            InvalidEvent: One can never be indexed (`position` says which); none was accepted.
+            BudgetExceeded: There was room for the first `accepted` only.
+            Halted: As for `submit`.
+            ClosedError: As for `submit`.
+        """
+        groups: dict[str, tuple[list[bytes], list[Any]]] = {}
+        for position, event in enumerate(events):
+            try:
+                query, line = self._client.encode(event)
+            except InvalidEvent as error:
+                raise InvalidEvent(error.reason, error.text, position) from None
+            lines, refs = groups.setdefault(query, ([], []))
+            lines.append(line)
+            refs.append(event.ref)
+        taken = total = 0
+        for query, (lines, refs) in groups.items():
+            total += len(lines)
+            taken += self.submit_lines(lines, refs, query=query, timeout_s=timeout_s)
+        if taken < total:
+            raise BudgetExceeded(f"there was room for {taken} of {total} events", taken)
+
+    def submit_lines(
+        self,
+        lines: Sequence[bytes],
+        manifest: Manifest,
+        *,
+        held_bytes: int = 0,
+        query: str = "",
+        timeout_s: float | None = None,
+    ) -> int:
+        """Accept encoded envelopes: the bulk form for connectors.
+
+        Args:
+            lines: Envelopes, one line each, without line end, as `EnvelopeEncoder` makes them.
+            manifest: As long as `lines`; comes back, whole or in slices, in `Outcome.refs`.
+            held_bytes: What the caller keeps in memory for these events until they are settled.
+            query: URL query of the raw endpoint; empty for the event endpoint.
+            timeout_s: As for `submit`.
+
+        Returns:
+            How many were accepted, from the first on.
+
+        Raises:
+            Halted: As for `submit`.
+            ClosedError: As for `submit`.
+        """
+        client, total = self._client, len(lines)
+        if self._is_closed:
+            raise ClosedError("the stream is closed")
+        size = sum(map(len, lines)) + total
+        step = client.slice_of(charge_of(size, total, held_bytes), total)
+        if step >= total:
+            charge = charge_of(size, total, held_bytes)
+            if not client.acquire(charge, total, timeout_s):
+                return 0
+            self._add(lines, manifest, held_bytes, query, charge)
+            return total
+        taken = 0
+        while taken < total:
+            end = min(total, taken + step)
+            part, held = lines[taken:end], held_bytes * end // total - held_bytes * taken // total
+            charge = charge_of(sum(map(len, part)) + len(part), len(part), held)
+            if not client.acquire(charge, len(part), timeout_s):
+                break
+            self._add(part, manifest[taken:end], held, query, charge)
+            taken = end
+        return taken
+
+    def poll(self, timeout_s: float = 0) -> list[Outcome]:
+        """Take the outcomes since the last call.
+
+        Args:
+            timeout_s: How long to wait for the first; 0 never blocks.
+        """
+        self._client.turn_until(lambda: bool(self._box.outcomes), timeout_s)
+        return self._client.queue.poll(self._box, timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Send what is open and wait until all submitted so far is settled.
+
+        Returns:
+            How many events are still unsettled when the time is up; 0 is success. Outcomes wait in `poll`.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._client.queue.seal(self._box)
+        self._client.turn_until(lambda: not self._box.unsettled, timeout_s)
+        return self._client.queue.wait_settled(self._box, deadline - time.monotonic())
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Flush, then take no more.
+
+        Raises:
+            DeliveryFailed: Events failed, or are unsettled when the time is up, and were not polled.
+        """
+        if self._is_closed:
+            return
+        unsettled = self.flush(timeout_s)
+        self._is_closed = True
+        failures = [outcome for outcome in self.poll() if outcome.kind is not OutcomeKind.DELIVERED]
+        self._finalizer()
+        if unsettled:
+            failures.append(Outcome(kind=OutcomeKind.GAVE_UP, refs=[], count=unsettled, reason="closed"))
+        if failures:
+            raise DeliveryFailed(failures)
+
+    def abort(self) -> None:
+        """Drop what is unsent, ignore what is pending, give its budget back. No outcomes follow."""
+        self._is_closed = True
+        self._finalizer()
+
+    @property
+    def unsettled(self) -> int:
+        """Events accepted and not settled."""
+        return self._box.unsettled
+
+    def _add(self, lines: Sequence[bytes], manifest: Manifest, held: int, query: str, charge: int) -> None:
+        if not self._client.queue.add(self._box, lines, manifest, held, query):
+            self._client.budget.release(charge, len(lines))
+            raise ClosedError("the stream was aborted")
+        self._client.turn_while_busy()
