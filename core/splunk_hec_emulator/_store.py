@@ -21,6 +21,10 @@ from splunk_hec_emulator._time import epoch_us, stamp_us
 from splunk_hec_emulator.settings import SettingsError
 
 
+class JournalError(Exception):
+    """The journal can no longer be written: what is indexed would not be known, so the emulator ends."""
+
+
 class Post(msgspec.Struct, kw_only=True, gc=False):
     """The events one request added, and where they came from. Made by the judge, kept by the store."""
 
@@ -133,7 +137,10 @@ class Store:
         post.durable, post.first_seq = durable, self.total
         self.total += post.count
         if self._journal >= 0 and post.count:
-            _write_all(self._journal, b"\n".join(lines(post)) + b"\n")
+            try:
+                _write_all(self._journal, b"\n".join(lines(post)) + b"\n")
+            except OSError as error:
+                raise JournalError(f"cannot write the journal: {error.strerror}") from error
         if self._keeps_events and post.count:
             self._posts.append(post)
 

@@ -180,8 +180,7 @@ class Emulator:
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         started.set_result(None)
-        await self._ended.wait()
-        await self._server.stop()
+        await self._server.run(self._ended)
 
     _changes = 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from splunk_hec_emulator._store import JournalError
 from splunk_hec_emulator.server import Server
 from splunk_hec_emulator.settings import Settings, SettingsError
 
@@ -21,7 +22,8 @@ def run(options: Mapping[str, Any], extra: Iterable[str]) -> int:
         extra: further fields as ``NAME=VALUE``, the value in JSON or as plain text.
 
     Returns:
-        The exit code: 0 after a signal, 2 if an option is wrong (one line on stderr says which).
+        The exit code: 0 after a signal, 2 if an option is wrong, 1 if the journal cannot be written any more
+        (one line on stderr says why).
     """
     given = {name: value for name, value in options.items() if value not in ((), None, "")}
     try:
@@ -30,6 +32,9 @@ def run(options: Mapping[str, Any], extra: Iterable[str]) -> int:
     except SettingsError as error:
         print(f"hec-emulator: {error}", file=sys.stderr)  # noqa: T201 - it is the command's answer
         return 2
+    except JournalError as error:
+        print(f"hec-emulator: {error}", file=sys.stderr)  # noqa: T201 - it is the command's answer
+        return 1
     return 0
 
 
@@ -52,5 +57,4 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     print(f"listening on {server.url}", flush=True)  # noqa: T201 - it is the command's answer
-    await ended.wait()
-    await server.stop()
+    await server.run(ended)

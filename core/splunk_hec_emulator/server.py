@@ -5,11 +5,11 @@ One asyncio loop owns everything; it may run in the main thread (`hec-emulator`)
 """
 
 import asyncio
-import math
 import ssl
 from collections.abc import Callable
 
 from splunk_hec_emulator._emulation import Emulation
+from splunk_hec_emulator._store import JournalError
 from splunk_hec_emulator._wire import Buffered, Connection
 from splunk_hec_emulator.settings import Settings, SettingsError
 
@@ -29,6 +29,7 @@ class Server:
         self._buffered = Buffered()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._failure: asyncio.Future[None]
 
     async def start(self) -> None:
         """Listen.
@@ -52,7 +53,21 @@ class Server:
             raise SettingsError(f"--listen: cannot listen on {self._settings.listen}: {reason}") from None
         port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'https' if context else 'http'}://{host}:{port}"
+        self._failure = asyncio.get_running_loop().create_future()
         self._timer = asyncio.create_task(self._keep_time())
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Serve until the event is set, then stop.
+
+        Raises:
+            JournalError: the journal could not be written; the server has stopped.
+        """
+        waiting = asyncio.create_task(ended.wait())
+        await asyncio.wait((waiting, self._failure), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        await self.stop()
+        if self._failure.done():
+            self._failure.result()
 
     async def stop(self) -> None:
         """Stop listening, drop all connections, close the journal. What is not yet durable is lost."""
@@ -69,10 +84,16 @@ class Server:
         self._tasks.add(task)
         try:
             await Connection(reader, writer, self.emulation, self._buffered, self._answered).serve()
+        except JournalError as error:
+            self._fail(error)
         except asyncio.CancelledError:
             writer.transport.abort()  # only `stop` cancels: nobody waits for this task's end but `stop`
         finally:
             self._tasks.discard(task)
+
+    def _fail(self, error: JournalError) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
 
     def _answered(self) -> None:
         """A request was answered: the timer may be due sooner, and someone may wait for what changed."""
@@ -81,13 +102,15 @@ class Server:
 
     async def _keep_time(self) -> None:
         """Make events durable when they are due, also while nobody sends anything."""
-        while True:
-            wait_s = min(self.emulation.wait_s, _IDLE_S)
-            if wait_s > 0 or math.isinf(wait_s):
+        while not self._failure.done():
+            if (wait_s := min(self.emulation.wait_s, _IDLE_S)) > 0:
                 await self._sleep(wait_s)
             self._wake.clear()
             before = self.emulation.store.total
-            self.emulation.advance()
+            try:
+                self.emulation.advance()
+            except JournalError as error:
+                self._fail(error)
             if self.emulation.store.total != before:
                 self._on_change()
 

@@ -65,7 +65,28 @@ tokens = st.sampled_from(
     ]
 )
 noise = st.binary(max_size=60) | st.lists(tokens, max_size=12).map(b"".join)
-bodies = streams | noise | st.tuples(streams, noise).map(b"".join)
+plain = st.fixed_dictionaries(
+    {
+        "event": st.text(min_size=1, max_size=8)
+        | st.integers()
+        | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
+    },
+    optional={
+        "time": st.sampled_from([0, 1.5, "1700000000", 1700000000123456789]),
+        "host": st.text(max_size=5),
+        "index": st.sampled_from(["main", "other"]),
+        "fields": st.dictionaries(
+            st.text(max_size=3), st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+        ),
+    },
+).map(lambda value: json.dumps(value).encode())
+ordinary = st.tuples(st.lists(plain, min_size=1, max_size=5), st.sampled_from([b"", b"\n", b" \r\n"])).map(
+    lambda pair: pair[1].join(pair[0])
+)
+dented = st.tuples(ordinary, st.integers(0, 200), st.integers(0, 2), st.binary(max_size=2)).map(
+    lambda dent: dent[0][: dent[1]] + dent[3] + dent[0][dent[1] + dent[2] :]
+)
+bodies = ordinary | dented | streams | noise | st.tuples(streams, noise).map(b"".join)
 
 
 @settings(max_examples=600, deadline=None)

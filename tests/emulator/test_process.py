@@ -121,6 +121,24 @@ def test_a_wrong_option_ends_in_one_line_and_exit_code_2(options: list[str], sho
     assert shown in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("channel", ["", "c1c1c1c1-0000-4000-8000-000000000001"])
+def test_a_journal_that_cannot_be_written_ends_the_process(channel: str) -> None:
+    """A journal with gaps would show loss that never was: the emulator ends with one line and code 1."""
+    with running("--journal", "/dev/full", "--ack-delay", "10ms") as (url, process):
+        token = "00000000-0000-0000-0000-000000000001" if channel else PLAIN
+        sent = {"Authorization": f"Splunk {token}", "X-Splunk-Request-Channel": channel}
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(
+                urllib.request.Request(f"{url}/services/collector", b'{"event":"a"}', sent)
+            ).close()
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (
+            1,
+            "hec-emulator: cannot write the journal: No space left on device\n",
+        )
+
+
 def test_help_loads_only_what_it_prints() -> None:
     """--help answers without the server: neither h11, msgspec nor asyncio is imported."""
     code = (
