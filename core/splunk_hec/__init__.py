@@ -13,8 +13,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from splunk_hec._health import Health, Reason
     from splunk_hec._probe import Probe
-    from splunk_hec.client import Health, HecClient, Reason, Stream
+    from splunk_hec._stream import Stream
+    from splunk_hec.client import HecClient
     from splunk_hec.config import HecConfig
     from splunk_hec.errors import (
         BudgetExceeded,

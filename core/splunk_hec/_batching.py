@@ -225,7 +225,7 @@ class BatchBuilder:
         if isinstance(manifest, list) and self._manifests:
             self._manifests[-1].extend(manifest)
         else:
-            self._manifests.append(list(manifest) if isinstance(manifest, list) else manifest)
+            self._manifests.append(manifest[:] if isinstance(manifest, list) else manifest)
         self._bytes += sum(map(len, lines)) + len(lines)
         self._held_bytes += held_bytes
 
@@ -261,4 +261,5 @@ def join(manifests: list[Any]) -> Any:
     """One manifest of many: a list has grown in place, others know how to `join` themselves."""
     if len(manifests) == 1:
         return manifests[0]
-    return type(manifests[0]).join(manifests)
+    kind: Any = type(manifests[0])
+    return kind.join(manifests)

@@ -53,19 +53,22 @@ class Channels:
         """A GUID that is never posted to, for asking what concerns no id of ours."""
         return Channel(self._new_channel_id(), now)
 
-    def active(self, now: float) -> Channel | float:
-        """The channel to post on; opens one if need be. A float: not before then."""
+    def active(self, now: float) -> Channel | None:
+        """The channel to post on; opens one if need be. None: not before `due`."""
         active = self._active
         if active is not None and now - active.used_at > IDLE_CHANNEL_S and not active.asked:
             self.retire(active, "idle")
         if self._active is None:
-            due = self._fresh.due(now)
-            if due > now:
-                return due
+            if self._fresh.due(now) > now:
+                return None
             self._fresh.take(now)
             self._active = Channel(self._new_channel_id(), now)
             self._all.append(self._active)
         return self._active
+
+    def due(self, now: float) -> float:
+        """When a fresh channel may be opened; at once, if it is `now` or earlier."""
+        return self._fresh.due(now)
 
     def retire(self, channel: Channel, cause: str) -> None:
         """No more POSTs on it."""

@@ -311,10 +311,9 @@ def _checked_json(value: Any) -> bytes:
 def _refuse_nan(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidEvent("invalid_event", f"the payload holds {value}, which JSON cannot express")
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        for item in cast("list[Any]", value):
+    items: Any = cast("Any", value).values() if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        for item in items:
             _refuse_nan(item)
 
 

@@ -1,4 +1,4 @@
-"""What a client says of its endpoints: ready or not, halted or not, and why. Values, and how they are made."""
+"""What a client says of its endpoints: ready or not, halted or not, and why. Values only."""
 
 from __future__ import annotations
 

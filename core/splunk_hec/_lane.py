@@ -124,7 +124,7 @@ class Lane:
     def _on_channel(self, now: float, poll_at: float, make: Callable[[Channel], Post | Probe]) -> Action:
         """An action on the active channel, as soon as there may be one."""
         active = self.channels.active(now)
-        return Wait(min(active, poll_at)) if isinstance(active, float) else make(active)
+        return Wait(min(self.channels.due(now), poll_at)) if active is None else make(active)
 
     def _probe_halt(self, now: float, poll_at: float) -> Action:
         """Look whether the fault healed, by what was refused where an empty POST would not show it."""

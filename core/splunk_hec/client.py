@@ -88,7 +88,7 @@ class HecClient:
         self._encoder = EnvelopeEncoder(config)
         self._wire = Wire(config, token, codec_for(config.gzip))
         self._transport_factory = transport_factory or (lambda: _over_requests(config))
-        self._configured = frozenset(configured_indexes) | ({config.index} if config.index else frozenset())
+        self._configured = frozenset({*configured_indexes, config.index} - {""})
         self._clock = clock
         self._pid = os.getpid()
         self._guard = threading.Lock()
