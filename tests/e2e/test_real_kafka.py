@@ -34,5 +34,5 @@ def test_topics_are_not_created_silently(real_kafka: RealKafka) -> None:
         "no-such-topic", b"a", on_delivery=lambda error, _: failed.append(error) if error else None
     )
     producer.flush(DEADLINE_S)
-    assert [error.code() for error in failed] == [KafkaError._UNKNOWN_TOPIC]
+    assert [error.code() for error in failed] == [KafkaError.UNKNOWN_TOPIC_OR_PART]
     assert "no-such-topic" not in real_kafka.admin().list_topics(timeout=30).topics
