@@ -20,7 +20,6 @@ from confluent_kafka import Message
 from splunk_hec._batching import charge_of
 from splunk_hec._budget import Budget
 from splunk_hec._envelope import index_of
-from splunk_hec._stream import Stream
 from splunk_hec.client import HecClient
 from splunk_hec.errors import Halted
 from splunk_hec.events import Outcome, OutcomeKind
@@ -36,6 +35,7 @@ from splunk_hec_kafka.routes import RouteTable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from splunk_hec._stream import Stream
     from splunk_hec_kafka.config import SinkConfig
     from splunk_hec_kafka.metrics import Metrics
     from splunk_hec_kafka.offsets import TopicPartition
@@ -95,14 +95,13 @@ class Delivery:
 
     # -- in --------------------------------------------------------------------------------------------
 
-    def take(self, messages: list[Message], now: float) -> None:
-        """Records were consumed: open them in the ledger and begin their delivery.
+    def take(self, messages: list[Message]) -> None:
+        """Records were consumed and are open in the ledger: begin their delivery.
 
         Raises:
             SinkFailure: Records were refused where the configuration forbids it (exit 6).
         """
         self.consumed += len(messages)
-        self._ledger.open(messages, now)
         epochs = self._ledger.epochs
         encoded = self._encoder.encode(messages)
         for send in encoded.sends:

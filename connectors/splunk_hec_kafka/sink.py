@@ -87,7 +87,11 @@ class Sink:
         self._ledger = OffsetLedger()
         self._delivery = Delivery(config, self._ledger, metrics)
         self._source = KafkaSource(
-            config, self._ledger, on_revoke=self._drain_revoked, on_lost_range=self._lost_range
+            config,
+            self._ledger,
+            on_revoke=self._drain_revoked,
+            on_lost_range=self._lost_range,
+            clock=clock,
         )
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._stops = 0
@@ -199,7 +203,7 @@ class Sink:
         if messages:
             for topic, count in Counter(map(Message.topic, messages)).items():
                 self._metrics.consumed(topic or "", count)
-            self._delivery.take(messages, self._clock())
+            self._delivery.take(messages)
 
     def _stall_reasons(self) -> set[str]:
         """Why nothing may be fetched now; a budget that was exhausted must fall well below its limit."""
@@ -300,7 +304,7 @@ class Sink:
             self._turned_at = self._clock()
             self._delivery.submit()
             self._delivery.seal()
-            self._source.consume(1, CONSUME_S / 2)  # serves the group; what it returns was never opened
+            self._source.serve(CONSUME_S / 2)
             self._delivery.settle()
         is_committed = self._source.commit_now()
         self._is_all_committed = is_committed and not self._ledger.open_count()

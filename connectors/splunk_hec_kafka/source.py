@@ -73,6 +73,7 @@ class KafkaSource:
         *,
         on_revoke: Callable[[list[TopicPartition]], None],
         on_lost_range: Callable[[TopicPartition, int, int], None],
+        clock: Callable[[], float],
     ) -> None:
         """Make the consumer; it does not join its group before `subscribe`.
 
@@ -83,6 +84,7 @@ class KafkaSource:
         self._ledger = ledger
         self._on_revoke = on_revoke
         self._on_lost_range = on_lost_range
+        self._clock = clock
         self._known_at_start: set[TopicPartition] = set()
         self._is_paused = False
         self._pending_commit: float | None = None
@@ -156,21 +158,35 @@ class KafkaSource:
     # -- records -------------------------------------------------------------------------------------
 
     def consume(self, count: int, timeout_s: float) -> list[Message]:
-        """Records that arrived; serves callbacks. Events that are no records are dealt with here.
+        """Records that arrived, opened in the ledger; serves callbacks, and deals with events itself.
 
         Raises:
             SinkFailure: Kafka failed for good.
         """
-        records: list[Message] = []
-        for message in self._consumer.consume(count, timeout_s):
-            error = message.error()
-            if error is None:
-                records.append(message)
-            else:
-                self._on_event(message, error)
+        messages = self._consumer.consume(count, timeout_s)
+        records = [message for message in messages if message.error() is None]
+        self._ledger.open(records, self._clock())
+        if len(records) < len(messages):
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    self._on_event(message, error)
         if self.failure:
             raise self.failure
         return records
+
+    def serve(self, timeout_s: float) -> None:
+        """Serve callbacks only, once nothing is taken any more.
+
+        A record that slips through is dropped unopened, so nothing past it is committed; and no end of a
+        partition is noted either, since it could lie past such a record.
+
+        Raises:
+            SinkFailure: Kafka failed for good.
+        """
+        self._consumer.consume(1, timeout_s)
+        if self.failure:
+            raise self.failure
 
     def pause(self, *, is_paused: bool) -> None:
         """Stop or go on fetching, for all assigned partitions."""

@@ -15,7 +15,7 @@ offsets. Raw text may hold line ends inside an event; there the builder keeps th
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -261,5 +261,5 @@ def join(manifests: list[Any]) -> Any:
     """One manifest of many: a list has grown in place, others know how to `join` themselves."""
     if len(manifests) == 1:
         return manifests[0]
-    kind: Any = type(manifests[0])
+    kind: Any = cast("Any", type(manifests[0]))
     return kind.join(manifests)
