@@ -5,6 +5,7 @@ One asyncio loop owns everything; it may run in the main thread (`hec-emulator`)
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 
@@ -84,6 +85,8 @@ class Server:
         self._tasks.add(task)
         try:
             await Connection(reader, writer, self.emulation, self._buffered, self._answered).serve()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()  # what is still in the buffer belongs to this task, until `stop`
         except JournalError as error:
             self._fail(error)
         except asyncio.CancelledError:
@@ -115,11 +118,9 @@ class Server:
                 self._on_change()
 
     async def _sleep(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
 
 
 def _tls(pair: tuple[str, str] | None) -> ssl.SSLContext | None:

@@ -1,5 +1,6 @@
 """Faults: the grammar of rules, when they strike, and what each does to the wire."""
 
+import contextlib
 import http.client
 import random
 import ssl
@@ -161,6 +162,18 @@ def test_cut_replies_end_where_they_say(serve: "Serve") -> None:
     assert OK.startswith(rest)
     assert 0 < len(rest) < len(OK)
     assert site.indexed() == ["a"] * 3
+
+
+@pytest.mark.parametrize("fault", ["cut-body", "cut-headers", "empty200", "html200", "reset-after"])
+def test_replies_of_polls_can_be_broken_too(serve: "Serve", fault: str) -> None:
+    """With on=ack the same faults strike polls; what the poll would have told depends on who answered."""
+    site = serve(faults=[f"{fault},on=ack,count=1"])
+    site.post(ONE, "TA", "C1")
+    with contextlib.suppress(ConnectionError, http.client.HTTPException):
+        reply = site.post(b'{"acks":[0]}', "TA", "C1", "/services/collector/ack")
+        assert not reply.body.endswith(b"}}")
+    was_served = not fault.endswith("200")
+    assert site.poll(0) == {0: not was_served}
 
 
 def test_false_successes_take_nothing(serve: "Serve") -> None:

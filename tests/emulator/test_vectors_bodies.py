@@ -207,6 +207,16 @@ def test_a_token_for_any_index_takes_a_missing_one_silently(serve: "Serve") -> N
     assert [(e["event"], e["index"]) for e in saving.emulator.events()] == [("a", "main"), ("b", "saved")]
 
 
+def test_null_metadata_counts_as_absent(serve: "Serve") -> None:
+    """Clients that spell out every key with null get the defaults (no one has measured it)."""
+    site = serve()
+    body = '{"event":"a","host":null,"source":null,"index":null,"time":null,"fields":null}'
+    assert site.post(body).body.decode() == OK
+    (event,) = site.emulator.events()
+    assert (event["index"], event["source"], event["fields"]) == ("main", "http:plain", {})
+    assert site.post('{"event":"a","host":5}').body.decode() == bad(6, 0)
+
+
 def test_what_is_indexed_is_what_was_sent_digit_for_digit(serve: "Serve") -> None:
     """Numbers are not passed through a float, and the key order of an event stays."""
     site = serve()

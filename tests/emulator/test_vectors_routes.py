@@ -93,6 +93,7 @@ ROWS: list[tuple[str, str, str, bytes, dict[str, str], int, bytes]] = [
     ("33", "POST", E, ONE, basic(TX), 403, UNKNOWN),
     ("34", "POST", E, ONE, {"Authorization": "Basic *"}, 401, INVALID),
     ("35", "POST", f"{E}?token={TX}", ONE, {}, 403, UNKNOWN),
+    ("35", "POST", f"{E}?token=", ONE, splunk(T), 403, UNKNOWN),
     ("36", "POST", f"{E}?token={T}", ONE, {}, 400, NOT_IN_QUERY),
     ("37", "POST", f"{E}?token={T}", ONE, splunk(T), 400, NOT_IN_QUERY),
     ("38", "POST", f"{E}?token={TQ}", ONE, {}, 200, OK),

@@ -107,6 +107,17 @@ def test_a_client_that_never_reads_holds_up_nobody(serve: "Serve") -> None:
         site.emulator.stop()
 
 
+def test_an_unread_reply_does_not_keep_the_server_from_its_end(serve: "Serve") -> None:
+    """A finished exchange whose bytes nobody takes is dropped when the server stops."""
+    site = serve()
+    for _ in range(8):
+        site.post(b'{"event":"' + b"x" * 1_000_000 + b'"}')
+    with site.raw_socket() as link:
+        link.sendall(b"GET /emulator/events HTTP/1.1\r\nHost: x\r\n\r\n")  # HTTP/1.0: one write, then close
+        assert link.recv(12) == b"HTTP/1.0 200"
+        site.emulator.stop()
+
+
 def test_many_slow_clients_hold_up_nobody(serve: "Serve") -> None:
     """Two hundred connections that never finish their request do not keep one that does from its reply."""
     site = serve()
