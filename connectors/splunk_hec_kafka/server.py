@@ -13,7 +13,6 @@ import logging
 import socket
 import sys
 import threading
-from datetime import UTC, datetime
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Protocol, cast
@@ -24,6 +23,7 @@ import msgspec
 from prometheus_client import make_wsgi_app  # pyright: ignore[reportUnknownVariableType] # a bare Callable
 
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.logs import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -70,11 +70,6 @@ class Readiness(msgspec.Struct, frozen=True):
             for reason in self.reasons
         ]
         return msgspec.json.encode({"ready": self.ready, "reasons": reasons}) + b"\n"
-
-
-def rfc3339(seconds: float) -> str:
-    """A time since 1970 as `2023-11-14T22:13:20.123Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Server(ThreadingMixIn, WSGIServer):
