@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from splunk_hec_emulator.settings import Token
@@ -26,18 +26,14 @@ _MAX_QUERY_FIELDS = 1_000
 is_guid = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}").fullmatch
 
 
-def _nothing() -> dict[str, str]:
-    return {}
-
-
 @dataclass(slots=True)
 class Request:
     """One HTTP request; header names are lower case, of repeated query keys the last wins."""
 
     method: str
     path: str
-    query: Mapping[str, str] = field(default_factory=_nothing)
-    headers: Mapping[str, str] = field(default_factory=_nothing)
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
     body: bytes = b""
     peer: str = ""
     number: int = 0

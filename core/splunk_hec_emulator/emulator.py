@@ -34,6 +34,7 @@ class Emulator:
         self._settings = settings or Settings.of(**{"listen": "127.0.0.1:0", **options})
         self._tokens = self._settings.tokens
         self._changed = threading.Condition()
+        self._changes = 0  # guarded by _changed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -181,8 +182,6 @@ class Emulator:
         self._loop = asyncio.get_running_loop()
         started.set_result(None)
         await self._server.run(self._ended)
-
-    _changes = 0
 
     def _note(self) -> None:
         with self._changed:
