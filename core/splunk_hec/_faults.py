@@ -35,13 +35,17 @@ _CERTIFICATE_HINTS = {
 }
 """OpenSSL's X509_V_ERR_ numbers."""
 
-_ALERT_HINTS = {
+_OUR_CERTIFICATE = "it refused our client certificate: check client_cert"
+_NO_TLS = "it does not speak TLS there: use http:// or another port"
+_REASON_HINTS = {
     "CERTIFICATE_REQUIRED": "it wants a client certificate: set client_cert and client_key",
     "HANDSHAKE_FAILURE": "no cipher in common, or it wants a client certificate: set client_cert",
-    "ALERT_": "it refused our client certificate: check client_cert",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS there: use http:// or another port",
-    "RECORD_LAYER_FAILURE": "it does not speak TLS there: use http:// or another port",
     "PROTOCOL_VERSION": "it offers no TLS 1.2 or newer: upgrade it",
+    "ALERT_UNKNOWN_CA": _OUR_CERTIFICATE,
+    "ALERT_CERTIFICATE_": _OUR_CERTIFICATE,
+    "_CERTIFICATE": _OUR_CERTIFICATE,
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "RECORD_LAYER_FAILURE": _NO_TLS,
 }
 """Parts of OpenSSL's reason codes; the first match counts."""
 
@@ -68,15 +72,16 @@ def too_long(url: str, max_bytes: int) -> TransportError:
 
 def _describe(root: BaseException, stage: Stage, url: str, proxy: str, deadline_s: float) -> tuple[Kind, str]:
     peer, setting = (f"the proxy {proxy}", "proxy") if proxy else (url, "url")
+    way = f"{url} through {peer}" if proxy else url
     why = _why(root)
     if isinstance(root, TimeoutError):
-        return "timeout", _timed_out(stage, url, peer, deadline_s)
+        return "timeout", _timed_out(stage, way, peer, deadline_s)
     if isinstance(root, socket.gaierror):
         return "dns", f"cannot resolve the host of {peer}: {why}; check {setting} and the name server"
     if isinstance(root, http.client.IncompleteRead):
         return "cut", f"{url} ended its reply early; if it repeats, look at the balancer or proxy before it"
     if isinstance(root, ssl.SSLError) and not (stage == "sent" and isinstance(root, ssl.SSLEOFError)):
-        return "tls", _tls(root, url)
+        return "tls", _tls(root, way)
     if not isinstance(root, OSError):
         if isinstance(root, http.client.HTTPException):
             return "other", f"{url} did not answer in HTTP: check scheme and port in url"
@@ -88,9 +93,9 @@ def _describe(root: BaseException, stage: Stage, url: str, proxy: str, deadline_
             # The only text taken over: http.client's, of the proxy's status line.
             return "connect", f"{peer} opened no tunnel: {root}; check its user, password and rules (proxy)"
         case "handshaking":
-            return "tls", f"{url} broke off the TLS handshake: {why}; is it an https port?"
+            return "tls", f"{way} broke off the TLS handshake: {why}; is it an https port?"
         case "sent":
-            return "reset", f"the connection to {url} broke: {why}; if it repeats, look at what is between"
+            return "reset", f"the connection to {way} broke: {why}; if it repeats, look at what is between"
         case "idle":
             return _unbuilt(root)
 
@@ -100,28 +105,28 @@ def _unbuilt(root: BaseException) -> tuple[Kind, str]:
     return "other", f"the request cannot be sent ({name}): is there a line break in the token, url or proxy?"
 
 
-def _timed_out(stage: Stage, url: str, peer: str, deadline_s: float) -> str:
+def _timed_out(stage: Stage, way: str, peer: str, deadline_s: float) -> str:
     match stage:
         case "resolving" | "connecting":
             return f"no connection to {peer} in time; check host, port and firewalls"
         case "tunnelling":
-            return f"{peer} opened no tunnel in time; check that it may connect to {url}"
+            return f"{peer} opened no tunnel in time; check where it may connect to"
         case "handshaking":
-            return f"the TLS handshake with {url} did not end in time; is it an https port?"
+            return f"the TLS handshake with {way} did not end in time; is it an https port?"
         case "sent" | "idle":
             return (
-                f"no complete reply from {url} within {deadline_s:g} s; is Splunk overloaded? Else raise"
+                f"no complete reply from {way} within {deadline_s:g} s; is Splunk overloaded? Else raise"
                 " request_deadline_s"
             )
 
 
-def _tls(error: ssl.SSLError, url: str) -> str:
+def _tls(error: ssl.SSLError, way: str) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = _CERTIFICATE_HINTS.get(error.verify_code, "check it, and ca_file")
-        return f"the certificate of {url} is not accepted: {error.verify_message}; {hint}"
+        return f"the certificate of {way} is not accepted: {error.verify_message}; {hint}"
     reason = error.reason or type(error).__name__
-    hint = next((hint for part, hint in _ALERT_HINTS.items() if part in reason), "is it an https port?")
-    return f"no TLS with {url}: {reason.lower().replace('_', ' ')}; {hint}"
+    hint = next((hint for part, hint in _REASON_HINTS.items() if part in reason), "is it an https port?")
+    return f"no TLS with {way}: {reason.lower().replace('_', ' ')}; {hint}"
 
 
 def _why(root: BaseException) -> str:

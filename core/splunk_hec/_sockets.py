@@ -114,8 +114,7 @@ class DeadlineTlsSocket(ssl.SSLSocket):
         super().do_handshake(block)
 
     def _arm(self) -> None:
-        if self.gettimeout() != 0:  # ssl peeks without blocking at a peer that is already gone
-            self.settimeout(cast("TlsContext", self.context).flight.left_s())
+        self.settimeout(cast("TlsContext", self.context).flight.left_s())
 
 
 def open_socket(host: str, port: int, flight: Flight) -> DeadlineSocket:

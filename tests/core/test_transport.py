@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import logging
+import socket
 import ssl
 import threading
 import warnings
@@ -18,6 +19,7 @@ import trustme
 import wire
 
 from splunk_hec import _sockets, _transport
+from splunk_hec._faults import explain
 from splunk_hec._protocol import Reply, Request, TransportError
 from splunk_hec._transport import REPLY_BYTES, RequestsTransport
 from splunk_hec.config import HecConfig
@@ -283,10 +285,11 @@ def _with_password(url: str) -> str:
     return url.replace("://", f"://me:{PASSWORD}@")
 
 
-def test_proxy_for_http(serve: Any, make: Any) -> None:
+@pytest.mark.parametrize("proxy_speaks_tls", [False, True])
+def test_proxy_for_http(serve: Any, make: Any, trust: Trust, proxy_speaks_tls: bool) -> None:
     """Plain HTTP goes to the proxy with the whole URL and the proxy's own authorization beside ours."""
-    proxy = serve(wire.reply())
-    transport = make("http://splunk.invalid:8088", proxy=_with_password(proxy.url))
+    proxy = serve(wire.reply(), tls=trust.server() if proxy_speaks_tls else None)
+    transport = make("http://splunk.invalid:8088", proxy=_with_password(proxy.url), ca_file=trust.file)
     assert post(transport, "http://splunk.invalid:8088") == Reply(200, wire.OK)
     (received,) = proxy.received
     assert received.target == "http://splunk.invalid:8088/services/collector/event"
@@ -418,34 +421,108 @@ def test_spent_deadline(serve: Any, make: Any) -> None:
     assert server.received == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda sock: sock.recv(1),
+        lambda sock: sock.recv_into(bytearray(1)),
+        lambda sock: sock.send(HUGE) and sock.send(HUGE),
+        lambda sock: sock.sendall(HUGE),
+    ],
+    ids=["recv", "recv_into", "send", "sendall"],
+)
+@pytest.mark.parametrize("deadline_s", [1e-9, SHORT_S])
+def test_socket_calls(call: Callable[[_sockets.DeadlineSocket], object], deadline_s: float) -> None:
+    """Every call that can block ends at the deadline, be it over already or not."""
+    near, far = socket.socketpair()
+    with far, _sockets.DeadlineSocket(fileno=near.detach()) as sock:
+        sock.flight = _sockets.Flight()
+        sock.flight.start(deadline_s)
+        with pytest.raises(TimeoutError):
+            call(sock)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda sock: sock.recv(1), lambda sock: sock.recv_into(bytearray(1)), lambda sock: sock.sendall(HUGE)],
+    ids=["recv", "recv_into", "sendall"],
+)
+def test_tls_socket_calls(
+    serve: Any, trust: Trust, call: Callable[[_sockets.DeadlineSocket], object]
+) -> None:
+    """The same holds over TLS, whatever time-out was set before."""
+    server = serve(wire.never_read(), tls=trust.server())
+    flight, context = _flight_over_tls(trust)
+    plain = _sockets.open_socket("127.0.0.1", server.port, flight)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as sock:
+        sock.settimeout(None)
+        flight.start(SHORT_S)
+        with pytest.raises(TimeoutError):
+            call(sock)
+
+
+def test_handshake_call(trust: Trust) -> None:
+    """The handshake ends at the deadline, whatever time-out was set before."""
+    near, far = socket.socketpair()
+    flight, context = _flight_over_tls(trust)
+    flight.start(SHORT_S)
+    with far, pytest.raises(TimeoutError):
+        context.wrap_socket(near, server_hostname="127.0.0.1")
+
+
+def _flight_over_tls(trust: Trust) -> tuple[_sockets.Flight, _sockets.TlsContext]:
+    flight = _sockets.Flight()
+    flight.start(20)
+    config = HecConfig(url="https://127.0.0.1:1", token=TOKEN)
+    return flight, _sockets.tls_context(config, flight, trust.file)
+
+
 def test_second_address(serve: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that refuses gives way to the host's next one."""
     server = serve(wire.reply())
-    resolve = _sockets.socket.getaddrinfo
+    resolve = socket.getaddrinfo
 
     def two_addresses(host: str, port: int, **kwargs: Any) -> Any:
         return resolve("127.0.0.1", wire.unused_port(), **kwargs) + resolve("127.0.0.1", port, **kwargs)
 
-    monkeypatch.setattr(_sockets.socket, "getaddrinfo", two_addresses)
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     assert post(make(server.url), server.url) == Reply(200, wire.OK)
+
+
+@pytest.mark.parametrize(("deadline_s", "longest_s"), [(3, 1), (3000, _sockets.CONNECT_S)])
+def test_patience_with_an_address(
+    make: Any, monkeypatch: pytest.MonkeyPatch, deadline_s: float, longest_s: float
+) -> None:
+    """No address is waited for longer than its share of the deadline, nor longer than CONNECT_S."""
+    waits: list[float | None] = []
+
+    def fail(sock: socket.socket, _: object) -> None:
+        waits.append(sock.gettimeout())
+        raise TimeoutError
+
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(_sockets.DeadlineSocket, "connect", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: resolve(*args, **kwargs) * 3)
+    failure(post(make("http://127.0.0.1:1"), "http://127.0.0.1:1", deadline_s=deadline_s), "timeout")
+    assert len(waits) == 3
+    assert waits[0] is not None
+    assert waits[0] <= longest_s
 
 
 def test_addresses_share_the_deadline(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses that swallow every packet share the one deadline, however many they are."""
-    with wire.socket.socket() as full:
+    with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         port = full.getsockname()[1]
         with ExitStack() as stack:
             # A full backlog: Linux then drops further SYNs, as a firewall would.
             for _ in range(2):
-                sock = stack.enter_context(wire.socket.socket())
+                sock = stack.enter_context(socket.socket())
                 sock.setblocking(False)
                 sock.connect_ex(("127.0.0.1", port))
-            resolve = _sockets.socket.getaddrinfo
-            monkeypatch.setattr(
-                _sockets.socket, "getaddrinfo", lambda *args, **kwargs: resolve(*args, **kwargs) * 3
-            )
+            resolve = socket.getaddrinfo
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: resolve(*args, **kwargs) * 3)
             url = f"http://127.0.0.1:{port}"
             late = failure(post(make(url), url, deadline_s=SHORT_S), "timeout")
     assert not late.maybe_sent
@@ -530,10 +607,14 @@ def test_not_http(serve: Any, make: Any) -> None:
 # -- no connection -----------------------------------------------------------------------------------------
 
 
-def test_refused(make: Any) -> None:
-    """A port where nobody listens: nothing was sent, and the text names host and port."""
+def test_refused(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port where nobody listens is tried once; nothing was sent, and the text names host and port."""
     url = f"http://127.0.0.1:{wire.unused_port()}"
+    tries: list[object] = []
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kw: tries.append(args) or resolve(*args, **kw))
     refused = failure(post(make(url), url), "connect")
+    assert len(tries) == 1
     assert not refused.maybe_sent
     assert url in refused.text
 
@@ -572,8 +653,10 @@ def test_impossible_header_on_a_connection(serve: Any, make: Any) -> None:
     server = serve(wire.reply())
     transport = make(server.url)
     request = Request(server.url, "/", {"Authorization": f"{TOKEN} \u20ac"}, b"{}", "C", 5)
-    assert not failure(transport.send(request), "other").maybe_sent
-    assert server.received == []
+    for sent in (0, 1):
+        assert not failure(transport.send(request), "other").maybe_sent
+        assert len(server.received) == sent
+        post(transport, server.url)
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------
@@ -659,6 +742,42 @@ def test_client_certificate(serve: Any, make: Any, trust: Trust, tmp_path: Path)
         transport = make(server.url, ca_file=trust.file, **settings)
         assert post(transport, server.url) == Reply(200, wire.OK)
     assert "client_cert" in failure(post(make(server.url, ca_file=trust.file), server.url), "tls").text
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "set client_cert"),
+        ("SSLV3_ALERT_HANDSHAKE_FAILURE", "no cipher in common"),
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "no TLS 1.2"),
+        ("UNSUPPORTED_PROTOCOL", "https port"),
+        ("TLSV1_ALERT_UNKNOWN_CA", "refused our client certificate"),
+        ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "refused our client certificate"),
+        ("SSLV3_ALERT_BAD_CERTIFICATE", "refused our client certificate"),
+        ("WRONG_VERSION_NUMBER", "http://"),
+    ],
+)
+def test_hints(reason: str, hint: str) -> None:
+    """Each way in which TLS fails comes with what to do about it."""
+    error = ssl.SSLError(1, "[SSL] text of OpenSSL")
+    error.reason = reason
+    explained = explain(error, "handshaking", url="https://splunk.example", proxy="", deadline_s=1)
+    assert hint in failure(explained, "tls").text
+
+
+def test_client_certificate_and_proxy(serve: Any, make: Any, trust: Trust, tmp_path: Path) -> None:
+    """A proxy, even one that asks, is not shown the client certificate: it is for the server."""
+    context = trust.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    trust.ca.configure_trust(context)
+    trust.ca.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "both.pem")
+    )
+    proxy = serve(wire.tunnel(), tls=context)
+    url = f"https://127.0.0.1:{wire.unused_port()}"
+    transport = make(url, ca_file=trust.file, client_cert=str(tmp_path / "both.pem"), proxy=proxy.url)
+    assert not failure(post(transport, url), "tls").maybe_sent
+    assert proxy.received == []
 
 
 def test_plain_server_on_https(serve: Any, make: Any, trust: Trust) -> None:

@@ -270,7 +270,7 @@ class WireServer:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             self._track(sock)
             if isinstance(sock, ssl.SSLSocket):
-                sock.do_handshake()
+                _shake_hands(sock)
             is_open = True
             while is_open and (start := sock.recv(1024)):
                 exchange = Exchange(sock, self, connection, start)
@@ -289,6 +289,20 @@ class WireServer:
     def _next_behaviour(self) -> Behaviour:
         with self._guard:
             return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+
+def _shake_hands(sock: ssl.SSLSocket) -> None:
+    try:
+        sock.do_handshake()
+    except ssl.SSLError:
+        # Closing with the client's bytes unread would send an RST, which may overtake the alert.
+        socket.socket.shutdown(sock, socket.SHUT_WR)
+        raw = socket.socket(fileno=sock.detach())
+        raw.settimeout(PATIENCE_S)
+        with raw:
+            while raw.recv(65536):
+                pass
+        raise
 
 
 def unused_port() -> int:
