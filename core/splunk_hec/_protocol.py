@@ -35,6 +35,8 @@ CHANNEL_HEADER = "X-Splunk-Request-Channel"
 ACCEPTED_CODES = frozenset({0, 24, 25})
 """24 and 25 warn of a queue filling up, but the data *was* taken: resending them duplicates (D)."""
 NEAR_CAPACITY_CODES = frozenset({24, 25})
+BUSY_CODES = frozenset({9, 18, 19, 20, 23, 26, 27})
+"""What a 503 or 429 says; the status alone decides."""
 NO_DATA = 5
 INCORRECT_INDEX = 7
 ACK_DISABLED = 14
@@ -335,6 +337,18 @@ def retry_after_s(header: str, wall_s: float) -> float:
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     return max(0.0, (then - datetime.fromtimestamp(wall_s, UTC)).total_seconds())
+
+
+def table() -> str:
+    """HEC's codes and what each leads to, as a Markdown table: generated, so that the page cannot lie."""
+    rows = dict.fromkeys(ACCEPTED_CODES, "accepted: wait for its acknowledgement")
+    rows |= dict.fromkeys(NEAR_CAPACITY_CODES, "accepted, and slow down; never sent again")
+    rows |= {code: f"one event is rejected: `{reason}`" for code, reason in EVENT_REASONS.items()}
+    rows |= {code: f"halt and hold: `{reason}`" for code, reason in _HALT_CODES.items()}
+    rows |= dict.fromkeys(BUSY_CODES, "busy: backoff, sent again; nothing is rejected")
+    rows[8] = "unknown: sent again on a fresh channel, counted"
+    lines = [f"| {code} | {rows[code]} |" for code in sorted(rows)]
+    return "\n".join(["| HEC code | leads to |", "|---|---|", *lines])
 
 
 def ack_query(ids: list[int]) -> bytes:
