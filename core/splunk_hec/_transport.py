@@ -136,12 +136,13 @@ class _Adapter(HTTPAdapter):
     def __init__(self, config: HecConfig, flight: Flight, proxies: Iterable[str]) -> None:
         self._flight = flight
         self._requires = "CERT_REQUIRED" if config.verify else "CERT_NONE"
-        self._context = self._proxy_context = None
+        self._proxy_context = None
         # Only where it is needed: reading a bundle of CAs takes 15 ms.
-        if _has_https(config.urls):
-            self._context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH)
         if _has_https(proxies):
             self._proxy_context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH, is_for_proxy=True)
+        self._context = self._proxy_context  # older urllib3 take this one towards a forwarding proxy
+        if _has_https(config.urls):
+            self._context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH)
         super().__init__(pool_connections=len(config.urls), pool_maxsize=1, max_retries=Retry(False))
 
     def build_connection_pool_key_attributes(
