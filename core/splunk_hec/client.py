@@ -88,6 +88,8 @@ class HecClient:
         self._encoder = EnvelopeEncoder(config)
         self._wire = Wire(config, token, codec_for(config.gzip))
         self._transport_factory = transport_factory or (lambda: _over_requests(config))
+        if transport_factory is None:
+            _over_requests(config).close()  # a certificate file that cannot be read fails here, not in a lane
         self._configured = frozenset({*configured_indexes, config.index} - {""})
         self._clock = clock
         self._pid = os.getpid()
