@@ -70,13 +70,19 @@ class TestForms:
         err = use_stderr(monkeypatch, is_terminal=False)
         logs.setup(form, "info")
         before = time.time()
-        OURS.info("read %d\nrecords \udcff", 3)
+        OURS.info("read %d\nrecords", 3)
         line = json.loads(err.getvalue())
         assert (line["level"], line["logger"]) == ("info", "splunk_hec_kafka")
-        assert line["message"] == "read 3\nrecords \udcff"
+        assert line["message"] == "read 3\nrecords"
         assert line["time"].endswith("Z")
         assert datetime.fromisoformat(line["time"]) >= datetime.fromtimestamp(before - 0.001, UTC)
         assert err.getvalue().count("\n") == 1
+
+    def test_text_that_is_not_unicode_makes_a_line_all_the_same(self) -> None:
+        """A lone surrogate, as bytes of unknown encoding leave it, cannot stop the log."""
+        record = logging.LogRecord("n", logging.INFO, "", 0, "topic %s", ("\udcff",), None)
+        line = logs._JsonLines("", ()).format(record)
+        assert json.loads(line.encode("ascii"))["message"] == "topic \udcff"
 
     def test_a_traceback_stays_in_its_json_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An exception is a key of the same object."""

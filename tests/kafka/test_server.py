@@ -179,8 +179,11 @@ class TestLife:
         again.start()
         again.close()
 
-    def test_a_silent_connection_blocks_nobody(self, server: StatusServer) -> None:
+    def test_a_silent_connection_blocks_nobody(
+        self, server: StatusServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """A client that connects and says nothing holds up neither other requests nor the end."""
+        monkeypatch.setattr("splunk_hec_kafka.server._Request.timeout", None)
         with socket.create_connection(("127.0.0.1", server.port)):
             assert ask(server.port, "/livez")[0] == 200
             server.close()
