@@ -32,10 +32,8 @@ class Counting(asyncio.Protocol):
         self.buffer += data
         while (head_end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = bytes(self.buffer[:head_end])
-            headers = dict(
-                (name.lower(), value)
-                for name, _, value in (line.partition(b": ") for line in head.split(b"\r\n")[1:])
-            )
+            pairs = (line.partition(b": ") for line in head.split(b"\r\n")[1:])
+            headers = {name.lower(): value for name, _, value in pairs}
             length = int(headers.get(b"content-length", b"0"))
             if len(self.buffer) < head_end + 4 + length:
                 return
