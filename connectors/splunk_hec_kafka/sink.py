@@ -102,6 +102,7 @@ class Sink:
         self._is_connected = False
         self._is_halted = False
         self._told_stalls: set[str] = set()
+        self._reported: set[TopicPartition] = set()
         self._stalls: dict[str, float] = {}
         self._is_all_committed = False
         self._next_commit = self._next_report = self._next_end_check = 0.0
@@ -206,10 +207,11 @@ class Sink:
             self._delivery.take(messages)
 
     def _stall_reasons(self) -> set[str]:
-        """Why nothing may be fetched now; a budget that was exhausted must fall well below its limit."""
+        """Why nothing may be fetched now; once paused, the budget must fall well below its limit."""
         reasons: set[str] = set()
         share = self._delivery.budget.used_share
-        if not self._delivery.submit() or share >= 1 or ("budget" in self._stalls and share > RESUME_BELOW):
+        is_paused = "budget" in self._told_stalls
+        if not self._delivery.submit() or share >= 1 or (is_paused and share > RESUME_BELOW):
             reasons.add("budget")
         if self._is_halted:
             reasons.add("endpoint")
@@ -252,6 +254,9 @@ class Sink:
         oldest = self._ledger.oldest_opened_at()
         metrics.oldest_age(now - oldest if oldest is not None else 0.0)
         metrics.fenced(self._ledger.fenced)
+        for at in self._reported - self._ledger.epochs.keys():
+            metrics.forget(at.topic, at.partition)
+        self._reported = set(self._ledger.epochs)
         for at, offset in self._source.committed.items():
             metrics.committed(at.topic, at.partition, offset)
         for at, records in self._source.lag().items():
