@@ -171,7 +171,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # nobody reads the result any more; so does head
         code = 1
-    except Exception as error:  # noqa: BLE001 -- the outermost frame
+    except Exception as error:
         if is_debug:
             raise
         code = _code_of(error)
