@@ -28,7 +28,6 @@ from splunk_hec_kafka.cli_options import report
 from splunk_hec_kafka.demo_feed import (
     ENVELOPES_TOPIC,
     EVENT_MAX_BYTES,
-    INDEX,
     INDEXED,
     LINES_TOPIC,
     Record,

@@ -1,6 +1,6 @@
-"""The processes that `demo` starts beside Kafka: the HEC emulator and the real sink. Both are ended by their id.
+"""The processes that `demo` starts beside Kafka: the HEC emulator and the real sink, ended by their ids.
 
-They run in sessions of their own, so that Ctrl-C reaches `demo` alone and the sink can drain before Splunk goes.
+They run in sessions of their own: Ctrl-C reaches `demo` alone, and the sink can drain before Splunk goes.
 """
 
 from __future__ import annotations

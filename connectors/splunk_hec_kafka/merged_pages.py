@@ -2,8 +2,8 @@
 
 Not for running the processes (`supervisor`). The rule for metrics, with the names and labels of a single
 process: counters and histograms are added up, what is in flight too; of any other gauge the largest value
-counts (a partition's offset and lag are told by its owner alone). Non-obvious: what a process had counted when
-it was last asked is kept when it is started again, so that a merged counter never falls.
+counts (a partition's offset and lag are told by its owner alone). Non-obvious: what a process had counted
+when it was last asked is kept when it is started again, so that a merged counter never falls.
 """
 
 from __future__ import annotations
