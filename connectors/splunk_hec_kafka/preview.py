@@ -47,13 +47,13 @@ def print_envelopes(config: SinkConfig, count: int) -> int:
         while unread and count > 0:
             records: list[Message] = []
             for message in consumer.consume(min(count, 500), 0.5):
-                error = message.error()
-                if error is None:
+                event = message.error()
+                if event is None:
                     records.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 -- librdkafka names it so
+                elif event.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 -- librdkafka names it so
                     unread.discard((message.topic(), message.partition()))
                 else:
-                    raise SinkFailure(ExitCode.KAFKA, f"kafka: {error.str()}", "see hec-kafka-sink check")
+                    raise SinkFailure(ExitCode.KAFKA, f"kafka: {event.str()}", "see hec-kafka-sink check")
             count -= _print(encoder, records, count)
     except KafkaException as error:
         raise SinkFailure(
