@@ -1,6 +1,6 @@
 """What becomes of consumed records: to Splunk, to the dead letters, or skipped; and back to the ledger.
 
-Owned by the loop's thread; never blocks but in `drain` and `flush_dead_letters`. Guarantee: every record that
+Owned by the loop's thread; never blocks but in `wait`. Guarantee: every record that
 `take` was given is settled in the ledger exactly when it is indexed, dead-lettered (its delivery reported) or
 skipped, and by nothing else.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from itertools import compress
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -85,8 +86,10 @@ class Delivery:
         self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes)
         self._waiting: deque[tuple[Send, dict[TopicPartition, int]]] = deque()
         self._letters: deque[Letter] = deque()
-        self._written: dict[tuple[TopicPartition, int], Letter] = {}
+        # By the identity of the message: an offset may be on its way twice, under two assignments.
+        self._written: dict[int, Letter] = {}
         self._limit = RejectLimit(config.dead_letter.max_ratio, config.dead_letter.max_consecutive)
+        self._refusal: SinkFailure | None = None
         self._dead_letters: DeadLetters | None = None
         if config.dead_letter.on_reject == "dead_letter":
             self._dead_letters = DeadLetters(config.dead_letter.topic, producer_properties(config))
@@ -105,13 +108,16 @@ class Delivery:
         epochs = self._ledger.epochs
         encoded = self._encoder.encode(messages)
         for send in encoded.sends:
-            self._waiting.append((self._without_refused_indexes(send, epochs), epochs))
+            kept = self._without_refused_indexes(send, epochs)
+            if kept.lines:
+                self._waiting.append((kept, epochs))
         if encoded.skips:
             self._skip([skip.message for skip in encoded.skips], epochs)
             for reason in {skip.reason for skip in encoded.skips}:
                 self._metrics.skipped(reason, sum(skip.reason == reason for skip in encoded.skips))
         for refusal in encoded.refusals:
             self._reject(refusal.message, epochs, refusal)
+        self._raise_refusal()
         self.submit()
 
     def submit(self) -> bool:
@@ -135,11 +141,6 @@ class Delivery:
             self._waiting.popleft()
         return True
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether consumed records wait for room in the budget."""
-        return bool(self._waiting)
-
     # -- out -------------------------------------------------------------------------------------------
 
     def settle(self) -> int:
@@ -153,6 +154,7 @@ class Delivery:
             for outcome in stream.poll():
                 settled += self._settle(outcome)
         settled += self._settle_letters()
+        self._raise_refusal()
         if self._limit.exceeded:
             raise SinkFailure(
                 ExitCode.DEAD_LETTER_LIMIT,
@@ -182,29 +184,34 @@ class Delivery:
         letters = self._dead_letters
         if letters is None:
             return 0
-        self.is_dead_letter_queue_full = False
-        while self._letters:
-            letter = self._letters[0]
-            if not letters.produce(letter.message, letter.cause):
-                self.is_dead_letter_queue_full = True
-                break
-            self._written[letter.run.at, letter.run.first] = letter
-            self._letters.popleft()
-        settled = 0
+        self.is_dead_letter_queue_full = not self._write_letters(letters)
+        settled, refused = 0, None
         for message, error in letters.serve():
-            letter = self._written.pop(place(message))
+            letter = self._written.pop(id(message))
             self.budget.release(letter.charge_bytes, 1)
             if error is not None:
-                raise SinkFailure(
-                    ExitCode.DEAD_LETTER_TOPIC,
-                    f"a dead letter cannot be written to {self._config.dead_letter.topic}: {error.str()}",
-                    "check the topic's max.message.bytes and the user's WRITE permission",
-                )
-            if self._ledger.settle(letter.run):
+                refused = error
+            elif self._ledger.settle(letter.run):
                 settled += 1
                 self.dead_lettered += 1
                 self._metrics.dead_letter(letter.cause.reason)
+        if refused is not None:  # only now: what was reported beside it is settled, and can be committed
+            raise SinkFailure(
+                ExitCode.DEAD_LETTER_TOPIC,
+                f"a dead letter cannot be written to {self._config.dead_letter.topic}: {refused.str()}",
+                "check the topic's max.message.bytes and the user's WRITE permission",
+            )
         return settled
+
+    def _write_letters(self, letters: DeadLetters) -> bool:
+        """Hand waiting letters to the producer; False if its queue is full."""
+        while self._letters:
+            letter = self._letters[0]
+            if not letters.produce(letter.message, letter.cause):
+                return False
+            self._written[id(letter.message)] = letter
+            self._letters.popleft()
+        return True
 
     def _reject(self, message: Message, epochs: dict[TopicPartition, int], cause: Refusal) -> None:
         at, offset = place(message)
@@ -215,15 +222,20 @@ class Delivery:
             self._ledger.settle(run)  # counts it as fenced
             return
         if self._dead_letters is None:
-            raise SinkFailure(
+            self._refusal = self._refusal or SinkFailure(
                 ExitCode.DEAD_LETTER_LIMIT,
                 f"{run.at.topic}/{run.at.partition}@{run.first} was refused: {cause.reason}, {cause.text}",
                 "correct the record or its route, or set dead_letter.on_reject = 'dead_letter'",
             )
+            return
         self._limit.settle(1, is_rejected=True)
         charge = charge_of(0, 1, _held(message))
         self.budget.force(charge, 1)
         self._letters.append(Letter(message, run, cause, charge))
+
+    def _raise_refusal(self) -> None:
+        if self._refusal is not None:  # after all that came with it was settled, and can be committed
+            raise self._refusal
 
     def _skip(self, messages: Iterable[Message], epochs: dict[TopicPartition, int]) -> None:
         for at, first, last in consecutive(messages):
@@ -251,20 +263,21 @@ class Delivery:
     def drop_waiting(self, partitions: Iterable[TopicPartition]) -> int:
         """Leave the records of these that no client has yet to the next owner; returns how many."""
         going = set(partitions)
-        before = sum(len(send.lines) for send, _ in self._waiting) + len(self._letters)
+        dropped = 0
         for send, _ in self._waiting:
-            kept = [
-                (line, message)
-                for line, message in zip(send.lines, send.messages, strict=True)
-                if place(message)[0] not in going
-            ]
-            send.lines[:] = [line for line, _ in kept]
-            send.messages[:] = [message for _, message in kept]
+            stays = [place(message)[0] not in going for message in send.messages]
+            dropped += stays.count(False)
+            send.lines[:] = compress(send.lines, stays)
+            send.messages[:] = compress(send.messages, stays)
         self._waiting = deque(item for item in self._waiting if item[0].lines)
-        for letter in [letter for letter in self._letters if letter.run.at in going]:
-            self._letters.remove(letter)
-            self.budget.release(letter.charge_bytes, 1)
-        return before - sum(len(send.lines) for send, _ in self._waiting) - len(self._letters)
+        letters, self._letters = self._letters, deque()
+        for letter in letters:
+            if letter.run.at in going:
+                self.budget.release(letter.charge_bytes, 1)
+                dropped += 1
+            else:
+                self._letters.append(letter)
+        return dropped
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something settles, at most so long."""
@@ -283,11 +296,6 @@ class Delivery:
             client.abort()
         if self._dead_letters is not None:
             self._dead_letters.close()
-
-    @property
-    def outstanding_letters(self) -> int:
-        """Dead letters not yet reported as written."""
-        return len(self._letters) + len(self._written)
 
 
 def _kinds(config: SinkConfig) -> list[Kind]:

@@ -133,10 +133,11 @@ class _Open:
         self.count += last - first + 1
 
     def settle(self, first: int, last: int) -> None:
-        """Close a range; it may span several open runs where offsets were missing between them."""
+        """Close a range, all of it open; it may span several runs that were opened one after the other."""
         at = bisect_right(self.firsts, first) - 1
         if at < 0 or first > self.lasts[at]:
             raise AssertionError(f"offset {first} is not open")
+        expected = self.count - (last - first + 1)
         while at < len(self.firsts) and self.firsts[at] <= last:
             start, end = self.firsts[at], self.lasts[at]
             low, high = max(first, start), min(last, end)
@@ -147,6 +148,8 @@ class _Open:
             self.lasts[at : at + 1] = [other for _, other in keep]
             self.opened[at : at + 1] = [self.opened[at]] * len(keep)
             at += len(keep)
+        if self.count != expected:
+            raise AssertionError(f"of the offsets {first} to {last} not all were open")
 
     @property
     def committable(self) -> int | None:

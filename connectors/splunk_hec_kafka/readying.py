@@ -39,6 +39,7 @@ _FIXES = {
 _WAITS = frozenset({"unreachable", "busy"})
 _FIRST_GAP_S = 1.0
 _LONGEST_GAP_S = 10.0
+_LOOK_S = 0.1
 
 
 def fix_of(reason: str) -> str:
@@ -57,8 +58,19 @@ def refusal(probe: Probe, ack: str) -> tuple[str, str] | None:
     return probe.reason, f"{probe.url}: {probe.text or probe.reason}"
 
 
-def await_hec(clients: Iterable[HecClient], hec: Hec, is_stopped: Callable[[], bool]) -> None:
-    """Wait until no client is refused.
+def await_hec(
+    clients: Iterable[HecClient],
+    hec: Hec,
+    is_stopped: Callable[[], bool],
+    on_refused: Callable[[str, str], None],
+) -> None:
+    """Wait until no client is refused, or the sink is stopped.
+
+    Args:
+        clients: Asked one after the other.
+        hec: How long to be patient, and whether acks are required.
+        is_stopped: Asked several times a second.
+        on_refused: Told the reason (a code, a text) of each refusal.
 
     Raises:
         SinkFailure: One is refused for longer than the patience (exit 5).
@@ -66,8 +78,9 @@ def await_hec(clients: Iterable[HecClient], hec: Hec, is_stopped: Callable[[], b
     deadline = time.monotonic() + hec.halt_patience_s
     gap_s = _FIRST_GAP_S
     for client in clients:
-        while (refused := refusal(client.probe(), hec.ack)) is not None and not is_stopped():
+        while not is_stopped() and (refused := refusal(client.probe(), hec.ack)) is not None:
             reason, text = refused
+            on_refused(reason, text)
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise SinkFailure(ExitCode.HEC, f"Splunk refuses the deployment: {text}", fix_of(reason))
@@ -77,5 +90,11 @@ def await_hec(clients: Iterable[HecClient], hec: Hec, is_stopped: Callable[[], b
                 fix_of(reason),
                 left_s,
             )
-            Event().wait(min(gap_s, left_s))
+            _wait(min(gap_s, left_s), is_stopped)
             gap_s = min(_LONGEST_GAP_S, gap_s * 2)
+
+
+def _wait(for_s: float, is_stopped: Callable[[], bool]) -> None:
+    until = time.monotonic() + for_s
+    while not is_stopped() and (left_s := until - time.monotonic()) > 0:
+        Event().wait(min(_LOOK_S, left_s))

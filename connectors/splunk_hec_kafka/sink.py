@@ -13,6 +13,7 @@ without pausing and 48 s with it).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from splunk_hec_kafka.offsets import OffsetLedger
 from splunk_hec_kafka.readying import await_hec, fix_of
 from splunk_hec_kafka.server import Readiness, Reason
 from splunk_hec_kafka.source import KafkaSource
+from splunk_hec_kafka.stalls import Stalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,11 +44,12 @@ log = logging.getLogger("splunk_hec_kafka")
 
 CHUNK = 500
 CONSUME_S = 0.1
-PAUSE_AFTER_S = 1.0
 RESUME_BELOW = 0.7
 REVOKE_DRAIN_S = 20.0
 REPORT_EVERY_S = 1.0
 END_CHECK_S = 0.25
+COMMIT_S = 1.0
+"""What an orderly end keeps of its time for the last commit."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -95,16 +98,14 @@ class Sink:
         )
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._stops = 0
-        self._is_closing = False
-        self._started_at = clock()
+        self._end_by = math.inf
+        self._started_at = self._turned_at = clock()
         self._ended_at = 0.0
-        self._turned_at = clock()
-        self._is_connected = False
+        self._starting: tuple[str, str] | None = ("starting", "not connected to Kafka yet")
         self._is_halted = False
-        self._told_stalls: set[str] = set()
+        self._stalls = Stalls(metrics)
         self._reported: set[TopicPartition] = set()
-        self._stalls: dict[str, float] = {}
-        self._is_all_committed = False
+        self._is_all_committed = self._has_reached_end = False
         self._next_commit = self._next_report = self._next_end_check = 0.0
 
     # -- any thread ------------------------------------------------------------------------------------
@@ -121,12 +122,12 @@ class Sink:
         """Whether records flow, and if not, why."""
         reasons: list[Reason] = []
         wall, now = time.time(), self._clock()
-        if not self._is_connected:
-            reasons.append(Reason("starting", "not connected to Kafka yet", wall - (now - self._started_at)))
+        if self._starting is not None:
+            reasons.append(Reason(*self._starting, wall - (now - self._started_at)))
         for client in self._delivery.clients.values():
             reasons += [Reason(one.code, one.text, wall - one.for_s) for one in client.health().reasons]
-        for name, since in list(self._stalls.items()):
-            reasons.append(Reason(f"paused_{name}", _STALL_TEXTS[name], wall - (now - since)))
+        for name, text, for_s in self._stalls.lasting(now):
+            reasons.append(Reason(f"paused_{name}", text, wall - for_s))
         return Readiness(not reasons, tuple(reasons))
 
     def summary(self) -> Summary:
@@ -158,21 +159,20 @@ class Sink:
             SinkFailure: With its exit code: Kafka, Splunk or the dead letters failed for good. What was
                 settled is committed before.
         """
-        code = ExitCode.INTERNAL
         try:
             self._start()
             while not self._stops and not self._is_at_end():
                 self.turn()
-            code = self._finish(self._config.run.shutdown_s)
-        except SinkFailure:
-            self._commit_settled()
+            return self._finish()
+        except SinkFailure:  # what is settled need not be read again
+            self._source.commit_by(self._clock() + COMMIT_S)
             raise
         finally:
-            self._is_closing = True
-            self._delivery.close()
-            self._source.close()
-            self._ended_at = self._clock()
-        return code
+            try:
+                self._delivery.close()
+            finally:
+                self._source.close()
+                self._ended_at = self._clock()
 
     def turn(self) -> None:
         """One turn: settle, commit, then fetch as much as there is room for.
@@ -183,18 +183,18 @@ class Sink:
         now = self._turned_at = self._clock()
         self._delivery.settle()
         if now >= self._next_commit:
-            self._source.commit_soon(now)
+            self._source.commit_soon()
             self._next_commit = now + self._config.kafka.commit_interval_s / 2
         if now >= self._next_report:
             self._check_clients()
             self._report(now)
             self._next_report = now + REPORT_EVERY_S
-        stalls = self._stall_reasons()
-        self._note_stalls(stalls, now)
-        if not stalls:
+        reasons = self._stall_reasons()
+        self._stalls.note(reasons, now)
+        if not reasons:
             self._source.pause(is_paused=False)
             self._take(self._source.consume(CHUNK, CONSUME_S))
-        elif now - min(self._stalls.values()) < PAUSE_AFTER_S:
+        elif not self._stalls.are_long(now):
             self._delivery.wait(CONSUME_S)
         else:
             self._source.pause(is_paused=True)
@@ -210,28 +210,14 @@ class Sink:
         """Why nothing may be fetched now; once paused, the budget must fall well below its limit."""
         reasons: set[str] = set()
         share = self._delivery.budget.used_share
-        is_paused = "budget" in self._told_stalls
-        if not self._delivery.submit() or share >= 1 or (is_paused and share > RESUME_BELOW):
+        is_held = self._stalls.is_told("budget") and share > RESUME_BELOW
+        if not self._delivery.submit() or share >= 1 or is_held:
             reasons.add("budget")
         if self._is_halted:
             reasons.add("endpoint")
         if self._delivery.is_dead_letter_queue_full:
             reasons.add("dead_letters")
         return reasons
-
-    def _note_stalls(self, stalls: set[str], now: float) -> None:
-        for reason in stalls - self._stalls.keys():
-            self._stalls[reason] = now
-        for reason in self._stalls.keys() - stalls:
-            since = self._stalls.pop(reason)
-            self._metrics.paused(reason, is_paused=False, seconds=now - since)
-            if now - since >= PAUSE_AFTER_S:
-                log.info("resumed after %.1f s (%s)", now - since, reason)
-        for reason, since in self._stalls.items():
-            if now - since >= PAUSE_AFTER_S and reason not in self._told_stalls:
-                log.warning("paused: %s", _STALL_TEXTS[reason])
-                self._metrics.paused(reason, is_paused=True)
-        self._told_stalls = {reason for reason, since in self._stalls.items() if now - since >= PAUSE_AFTER_S}
 
     def _check_clients(self) -> None:
         """Look at the clients' health; a halt beyond the patience ends the sink, a fault of ours too."""
@@ -257,7 +243,7 @@ class Sink:
         for at in self._reported - self._ledger.epochs.keys():
             metrics.forget(at.topic, at.partition)
         self._reported = set(self._ledger.epochs)
-        for at, offset in self._source.committed.items():
+        for at, offset in self._source.commits.committed.items():
             metrics.committed(at.topic, at.partition, offset)
         for at, records in self._source.lag().items():
             metrics.lag(at.topic, at.partition, records)
@@ -270,17 +256,26 @@ class Sink:
         Raises:
             SinkFailure: No broker, a missing topic, an unusable dead-letter topic, a refused deployment.
         """
-        self._source.connect(self._config.run.startup_timeout_s)
-        self._is_connected = True
-        if self._config.dead_letter.on_reject == "dead_letter":
-            admin = AdminClient({**dead_letter_connection(self._config)})
+        self._source.enquiries.connect(self._config.run.startup_timeout_s, self._is_stopping)
+        if not self._is_stopping() and self._config.dead_letter.on_reject == "dead_letter":
+            admin = AdminClient({**dead_letter_connection(self._config)}, logger=log)
             finding = check_topic(admin, self._config.dead_letter.topic, self._config.run.startup_timeout_s)
             if finding.problem is not None:
                 raise SinkFailure(ExitCode.DEAD_LETTER_TOPIC, *finding.problem)
-        await_hec(self._delivery.clients.values(), self._config.hec, lambda: bool(self._stops))
+        self._starting = ("starting", "Splunk was not asked yet")
+        await_hec(self._delivery.clients.values(), self._config.hec, self._is_stopping, self._is_refused)
         if self._until_end:
-            self._ends = self._source.end_offsets()
-        self._source.subscribe()
+            self._ends = self._source.enquiries.end_offsets()
+        if not self._is_stopping():
+            self._source.subscribe()
+            self._starting = None
+
+    def _is_stopping(self) -> bool:
+        self._turned_at = self._clock()
+        return bool(self._stops)
+
+    def _is_refused(self, reason: str, text: str) -> None:
+        self._starting = (reason, text)
 
     def _is_at_end(self) -> bool:
         """Whether all that was there at the start is settled and committed, by whichever member."""
@@ -291,46 +286,49 @@ class Sink:
         mine = self._ledger.committable()
         if any(mine.get(at, end) < end for at, end in open_ends.items()):
             return False
-        if not self._source.commit_now():
+        known = self._source.commits.committed
+        if any(known.get(at, -1) < end for at, end in open_ends.items() if at in mine):
+            self._source.commit_soon()
             return False
-        committed = self._source.group_committed(open_ends)
-        return all(committed.get(at, -1) >= end for at, end in open_ends.items())
+        committed = self._source.enquiries.group_committed(open_ends)
+        self._has_reached_end = all(committed.get(at, -1) >= end for at, end in open_ends.items())
+        return self._has_reached_end
 
-    def _finish(self, within_s: float) -> ExitCode:
-        """Stop fetching, drain, commit.
+    def _finish(self) -> ExitCode:
+        """Stop fetching, drain, commit, all within `run.shutdown_s`; at once after a second `stop`.
 
         Raises:
             SinkFailure: A dead letter cannot be written, or there are too many.
         """
-        deadline = self._clock() + within_s
-        stops = self._stops
+        within_s = self._config.run.shutdown_s
+        self._end_by = self._clock() + within_s
+        drain_by = self._end_by - min(COMMIT_S, within_s / 4)
         self._source.pause(is_paused=True)
-        while self._ledger.open_count() and self._clock() < deadline and self._stops <= max(1, stops):
+        while self._ledger.open_count() and self._clock() < drain_by and self._stops < 2:
             self._turned_at = self._clock()
             self._delivery.submit()
             self._delivery.seal()
             self._source.serve(CONSUME_S / 2)
             self._delivery.settle()
-        is_committed = self._source.commit_now()
-        self._is_all_committed = is_committed and not self._ledger.open_count()
-        if self._is_all_committed:
+        is_committed = self._source.commit_by(
+            max(self._end_by if self._stops < 2 else 0, self._clock() + COMMIT_S / 4)
+        )
+        unsettled = self._ledger.open_count()
+        self._is_all_committed = is_committed and not unsettled
+        if self._is_all_committed or self._has_reached_end:
             return ExitCode.OK
-        log.error("ended with %d unsettled records; they will be read again", self._ledger.open_count())
+        log.error("ended with %d unsettled records; what is not committed will be read again", unsettled)
         return ExitCode.UNSETTLED
 
-    def _commit_settled(self) -> None:
-        """After a failure: what is settled need not be read again."""
-        if self._is_connected:
-            self._source.commit_now()
-
-    def _drain_revoked(self, going: list[TopicPartition]) -> None:
+    def _drain_revoked(self, going: list[TopicPartition], is_lost: bool) -> None:
         """Partitions go: settle what can be settled soon, so that the new owner repeats little."""
         dropped = self._delivery.drop_waiting(going)
-        if self._is_closing or self._is_halted:
+        if is_lost or self._is_halted:
             return
-        deadline = self._clock() + min(REVOKE_DRAIN_S, self._source.max_poll_interval_s / 4)
+        drain_s = min(REVOKE_DRAIN_S, self._source.max_poll_interval_s / 4)
+        deadline = min(self._clock() + drain_s, self._end_by)
         try:
-            while self._ledger.open_count(going) > dropped and self._clock() < deadline:
+            while self._ledger.open_count(going) > dropped and self._clock() < deadline and self._stops < 2:
                 self._turned_at = self._clock()
                 self._delivery.seal()
                 self._delivery.settle()
@@ -340,10 +338,3 @@ class Sink:
 
     def _lost_range(self, at: TopicPartition, first: int, after: int) -> None:
         self._metrics.lost_range(at.topic, at.partition, after - first)
-
-
-_STALL_TEXTS = {
-    "budget": "Splunk takes less than Kafka gives; in_flight_max_bytes or in_flight_max_events is used up",
-    "endpoint": "Splunk refuses the deployment; nothing is fetched until it heals",
-    "dead_letters": "dead letters are not written as fast as records are rejected",
-}

@@ -1,0 +1,115 @@
+"""Commits of one group member: what the ledger allows, and nothing else.
+
+Owned by the loop's thread. Not for assignments (`source`), which say when a commit must be waited for.
+Guarantees: one asynchronous commit at a time; what is believed committed was confirmed by the broker.
+
+Non-obvious: a commit is due every two seconds even if nothing changed: after a jump of the wall clock
+librdkafka keeps delivering to a member that the group has dropped, and only a commit notices. And a
+synchronous commit may take as long as the session time-out (45 s) while the coordinator is away, so it is for
+rebalance callbacks alone, where nothing else is possible.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Position
+
+from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+log = logging.getLogger("splunk_hec_kafka")
+
+REPORT_S = 30.0
+"""After so long without its report an asynchronous commit is taken for lost."""
+
+
+class Commits:
+    """`on_report` is librdkafka's callback; the consumer it belongs to is handed to each call that asks.
+
+    Attributes:
+        committed: What the group holds of the assigned partitions, as far as this member knows.
+    """
+
+    def __init__(self, ledger: OffsetLedger) -> None:
+        self._ledger = ledger
+        self._pending_since: float | None = None
+        self.committed: dict[TopicPartition, int] = {}
+
+    @property
+    def are_up_to_date(self) -> bool:
+        """Whether everything that may be committed is."""
+        return not self._due(None)
+
+    def begin(self, consumer: Consumer, now: float) -> None:
+        """Commit what the ledger allows, in the background; nothing while one is under way."""
+        if self._pending_since is not None and now - self._pending_since < REPORT_S:
+            return
+        offsets = self._ledger.committable()
+        if not offsets:
+            return
+        try:
+            consumer.commit(offsets=positions_of(offsets), asynchronous=True)
+        except KafkaException as error:
+            log.warning("commit failed: %s; it is tried again", error.args[0].str())
+        else:
+            self._pending_since = now
+
+    def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
+        """Commit partitions that go, and wait for the broker's word."""
+        self._commit(consumer, self._due(partitions))
+
+    def pin(self, consumer: Consumer, starts: Mapping[TopicPartition, int]) -> None:
+        """Commit where reading starts: the end of a partition must not be looked up a second time.
+
+        Another member would find a later end, and what came in between would be read by nobody.
+        """
+        self._commit(consumer, starts)
+
+    def on_report(self, error: KafkaError | None, partitions: list[Position]) -> None:
+        """An asynchronous commit has ended. Called by librdkafka from within `consume`."""
+        self._pending_since = None
+        if error is not None:
+            log.warning("commit failed: %s; it is tried again", error.str())
+        else:
+            self._note(partitions)
+
+    def learn(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The broker said what the group holds."""
+        self.committed |= offsets
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """Partitions went: what the group holds of them is another member's business."""
+        for at in partitions:
+            self.committed.pop(at, None)
+
+    def _due(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, int]:
+        allowed = self._ledger.committable(partitions)
+        return {at: offset for at, offset in allowed.items() if self.committed.get(at) != offset}
+
+    def _commit(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
+        if not offsets:
+            return
+        try:
+            results = consumer.commit(offsets=positions_of(offsets), asynchronous=False)
+        except KafkaException as error:
+            log.warning("commit failed: %s; what it covers is read again", error.args[0].str())
+        else:
+            self._note(results or [])
+
+    def _note(self, results: list[Position]) -> None:
+        for result in results:
+            at = TopicPartition(result.topic, result.partition)
+            if result.error is not None:
+                log.warning("commit of %s/%d failed: %s", at.topic, at.partition, result.error.str())
+            elif result.offset >= 0:
+                self.committed[at] = result.offset
+
+
+def positions_of(offsets: Mapping[TopicPartition, int]) -> list[Position]:
+    """Offsets as librdkafka takes them."""
+    return [Position(at.topic, at.partition, offset) for at, offset in offsets.items()]
