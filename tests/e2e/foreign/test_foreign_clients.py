@@ -64,7 +64,7 @@ def test_a_client_without_channels_is_refused_where_acks_are_on(
 
 
 def test_splunk_logging_is_served(splunk_logging: list[str], hec_emulator: Emulator) -> None:
-    """Times as strings and the content type of a form, as Splunk's Node client sends them, are indexed once."""
+    """Times as text and a form's content type, as Splunk's Node client sends them, are indexed once."""
     said = must(*splunk_logging, hec_emulator.url, hec_emulator.plain_token, str(COUNT))
     events = indexed(hec_emulator)
     assert said == ""  # it prints its failures
