@@ -155,6 +155,7 @@ class Batch:
         caller must stop asking for the ids in `live`.
         """
         envelopes = self.envelopes(codec)
+        self.is_settled = True  # its events live on in the pieces
         edges = sorted({0, self.count, *at})
         pieces: list[Batch] = []
         charge_left = self.charge_bytes

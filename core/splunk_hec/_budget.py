@@ -40,12 +40,16 @@ class Budget:
     def try_acquire(self, size_bytes: int, events: int) -> bool:
         """Take it if there is room; never waits."""
         with self._changed:
-            fits = self._bytes + size_bytes <= self._max_bytes and self._events + events <= self._max_events
-            if not fits and self._events:
+            if not self.has_room(size_bytes, events):
                 return False
             self._bytes += size_bytes
             self._events += events
             return True
+
+    def has_room(self, size_bytes: int, events: int) -> bool:
+        """Whether `try_acquire` would take it now."""
+        fits = self._bytes + size_bytes <= self._max_bytes and self._events + events <= self._max_events
+        return fits or not self._events
 
     def force(self, size_bytes: int, events: int) -> None:
         """Take it whether or not there is room: for what is held already and must be accounted for."""

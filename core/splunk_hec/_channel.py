@@ -75,6 +75,8 @@ class Channel:
         self.silent_replies = 0
         self.asked: dict[int, Attempt] = {}
         self.used_at = now
+        self.counts_indexes_from: int | None = None
+        self.is_doubted = False
 
     def __repr__(self) -> str:
         ids = f"ids {self.first}..{self.last} | asks {len(self.asked)}"

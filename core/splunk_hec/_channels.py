@@ -51,7 +51,9 @@ class Channels:
 
     def apart(self, now: float) -> Channel:
         """A GUID that is never posted to, for asking what concerns no id of ours."""
-        return Channel(self._new_channel_id(), now)
+        channel = Channel(self._new_channel_id(), now)
+        channel.retire()
+        return channel
 
     def active(self, now: float) -> Channel | None:
         """The channel to post on; opens one if need be. None: not before `due`."""
@@ -65,6 +67,11 @@ class Channels:
             self._active = Channel(self._new_channel_id(), now)
             self._all.append(self._active)
         return self._active
+
+    @property
+    def doubted(self) -> Channel | None:
+        """The active channel, if a reply on it may have hidden an id."""
+        return self._active if self._active is not None and self._active.is_doubted else None
 
     def due(self, now: float) -> float:
         """When a fresh channel may be opened; at once, if it is `now` or earlier."""
@@ -91,7 +98,7 @@ class Channels:
         channel.die()
         if channel in self._all:
             self._all.remove(channel)
-            self.gone.append(channel.id)
+        self.gone.append(channel.id)  # again if it was asked once more: that gave it cookies again
 
     def note_reset(self, now: float) -> bool:
         """Ids fell back once more. True: so often that one batch per channel is the rule from now on."""

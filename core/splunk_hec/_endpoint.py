@@ -29,6 +29,7 @@ class Endpoint:
         failure: What failed last, for people.
         not_before: Monotonic seconds before which nothing is posted.
         notes: Lines for the log, taken by the lane.
+        is_ack_fault: The halt concerns acknowledgements, so only an ack query shows whether it healed.
     """
 
     def __init__(self, url: str, random: Random) -> None:
@@ -38,6 +39,8 @@ class Endpoint:
         self.failure = ""
         self.not_before = 0.0
         self.notes: list[str] = []
+        self.is_ack_fault = False
+        self._unproven: Halted | None = None
         self._backoff = Backoff(random)
         self._pace = Pace()
         self._strange = 0
@@ -64,6 +67,7 @@ class Endpoint:
         self.answered()
         self._strange = 0
         was_halted = self.heal(now)
+        self._unproven = None
         if is_near_capacity:
             self._pace.slow()
         else:
@@ -97,12 +101,19 @@ class Endpoint:
         """Another failure came between."""
         self._strange = 0
 
-    def halt(self, reason: str, now: float, text: str) -> None:
+    def halt(self, reason: str, now: float, text: str, *, by_ack_query: bool = False) -> None:
         """The deployment is at fault: hold everything, probe slowly, say so once."""
+        self.is_ack_fault = by_ack_query or reason == "acks_disabled"
         if self.halted is not None:
             self.halted.again(reason, text, now)
             return
-        self.halted = Halted(reason, text, now)
+        if self._unproven is not None and self._unproven.reason == reason:
+            # A probe went well, and the next request was refused again: it is the same halt, or no patience
+            # would ever end.
+            self.halted = self._unproven
+            self.halted.again(reason, text, now)
+        else:
+            self.halted = Halted(reason, text, now)
         self.doubt(now, text or reason)
         self.notes.append(f"{self.url} halted: {reason} ({text})")
 
@@ -116,7 +127,7 @@ class Endpoint:
         was_halted = self.halted is not None
         if self.halted is not None:
             self.notes.append(f"{self.url} healed: {self.halted.reason}")
-            self.halted = None
+            self._unproven, self.halted = self.halted, None
         self.not_before = now
         self.failing_since, self.failure = None, ""
         return was_halted

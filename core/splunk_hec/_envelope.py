@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -227,20 +227,26 @@ def fixed_time(value: float | str | Decimal | datetime) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         raise InvalidEvent("bad_time", f"{type(value).__name__} is not a time")
     try:
-        number = Decimal(str(value).strip()) if not isinstance(value, Decimal) else value
+        # Not by way of text for integers: Python refuses to write those of more than 4,300 digits.
+        number = Decimal(str(value).strip() if isinstance(value, float | str) else value)
     except InvalidOperation:
         return _from_datetime(_parse_rfc3339(str(value)))
     if not number.is_finite() or number < 0:
-        raise InvalidEvent("bad_time", f"{value!r} is not a time since 1970")
+        raise InvalidEvent("bad_time", f"{number:.6g} is not a time since 1970")
     for digits in (0, 3, 6, 9):
         if number < Decimal(10) ** (11 + digits):
             return _micros(int(number.scaleb(6 - digits)))
-    raise InvalidEvent("bad_time", f"{value!r} is too large for a time, even in nanoseconds")
+    raise InvalidEvent("bad_time", f"{number:.6g} is too large for a time, even in nanoseconds")
 
 
 def index_of(line: bytes) -> str | None:
     """The index that an encoded envelope asks for; None if it names none."""
     return _to_index(line).index
+
+
+def raw_index_of(query: str) -> str:
+    """The index that the query of a raw request asks for; empty if it names none."""
+    return parse_qs(query).get("index", [""])[0]
 
 
 def _read_envelope(body: bytes) -> _Line:

@@ -38,7 +38,9 @@ def assess(urls: Sequence[str], lanes: Sequence[tuple[str, LaneHealth]], fault: 
         fault: A fault of our own, empty if there was none.
         now: Monotonic seconds.
     """
-    found = [reason for url, lane in lanes for reason in _reasons(url, lane, now)]
+    # Halted lanes first: what they say is why the client is halted, if it is.
+    ordered = sorted(lanes, key=lambda item: not item[1].halted)
+    found = [reason for url, lane in ordered for reason in _reasons(url, lane, now)]
     reasons = {reason.code + reason.text: reason for reason in found}
     if fault:
         reasons["internal"] = Reason("internal", fault, 0.0)

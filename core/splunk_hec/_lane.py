@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 LEFT_AFTER_S = 30.0
 """How long an endpoint that other ones can stand in for is still asked before its batches go there."""
+MAX_UNUSED_IDS = 1024
+"""Ids of a channel that are asked only to free the server's memory; while it is silent the oldest go."""
 
 Reply = protocol.Reply | protocol.TransportError
 
@@ -72,7 +74,7 @@ class Lane:
         self.endpoint = Endpoint(settings.url, random)
         self.asking = Asking(self, random)
         self._splits = Splits(self, codec)
-        self._suspect: Channel | None = None
+        self._suspect: Post | None = None
         self._must_probe = False
 
     def __repr__(self) -> str:
@@ -87,7 +89,11 @@ class Lane:
 
     def next(self, now: float) -> Action:
         """What to do now."""
+        self.work.posting = None
         self._sweep(now)
+        clearing = self._clear_doubt(now)
+        if clearing is not None:
+            return clearing
         poll_at = self.asking.due(now)
         if poll_at <= now:
             poll = self.asking.poll(now)
@@ -99,7 +105,7 @@ class Lane:
         if now < wait_until:
             return Wait(min(poll_at, wait_until))
         if self._suspect:
-            return Probe(self._suspect)
+            return Probe(self._suspect.channel)
         if halted:
             return self._probe_halt(now, poll_at)
         if self.acks is None:
@@ -111,6 +117,17 @@ class Lane:
         if not self.work.todo:
             return Rest(poll_at)
         return self._post(now, poll_at)
+
+    def _clear_doubt(self, now: float) -> Action | None:
+        """A reply may have hidden an id: post the event that shows it, and ask nothing there meanwhile."""
+        doubted = self.channels.doubted
+        if doubted is None:
+            return None
+        is_free = self.endpoint.halted is None and now >= self.endpoint.not_before
+        if is_free and self.work.todo and self.work.todo[0].count == 1:
+            return self._post(now, now)
+        self.after_unknown(doubted)
+        return None
 
     def _post(self, now: float, poll_at: float) -> Action:
         self._splits.shorten()
@@ -130,7 +147,7 @@ class Lane:
         """Look whether the fault healed, by what was refused where an empty POST would not show it."""
         if self.endpoint.is_halted_for("bad_index") and self.work.todo:
             return self._post(now, poll_at)
-        if self.endpoint.is_halted_for("acks_disabled"):
+        if self.endpoint.is_ack_fault:
             # On a GUID that is never posted to: asking for an id of ours could swallow its one `true`.
             return PollAcks(self.channels.apart(now), [0])
         return self._on_channel(now, poll_at, Probe)
@@ -172,7 +189,6 @@ class Lane:
     def on_post(self, post: Post, reply: Reply, now: float, wall_s: float) -> None:
         """Take the reply to `Post`. `wall_s`: seconds since 1970, for Retry-After dates."""
         batch, channel = post.batch, post.channel
-        self.work.posting = None
         batch.attempts += 1
         batch.first_attempt_s = batch.first_attempt_s or wall_s
         answer = protocol.read(reply)
@@ -180,6 +196,13 @@ class Lane:
             self._reset(channel, now)
             self.work.resend([batch], "channel_reset")
             return
+        was_doubted, channel.is_doubted = channel.is_doubted, False
+        self._act_on(post, reply, answer, now, wall_s)
+        if was_doubted and channel.counts_indexes_from != 1:
+            self.after_unknown(channel)
+
+    def _act_on(self, post: Post, reply: Reply, answer: protocol.Answer, now: float, wall_s: float) -> None:
+        batch, channel = post.batch, post.channel
         verdict = protocol.judge(reply, answer, needs_ack_id=bool(self.acks))
         match verdict:
             case protocol.Accepted():
@@ -194,14 +217,18 @@ class Lane:
             case protocol.TooLarge():
                 self._splits.too_large(batch, channel, answer)
             case protocol.Halt():
-                if not answer.is_splunk:
+                if answer.status == 200:  # accepted, under no id: it will be there twice
                     self.after_unknown(channel)
-                self.work.requeue([batch])
+                    self.work.resend([batch], "unknown_reply")
+                else:
+                    if not answer.is_splunk:
+                        self.after_unknown(channel)
+                    self.work.requeue([batch])
                 self.endpoint.halt(verdict.reason, now, answer.text)
             case protocol.Suspect():
                 self.after_unknown(channel)
                 self.work.requeue([batch])
-                self._suspect = channel
+                self._suspect = post
             case protocol.Unknown():
                 self._unknown(batch, channel, verdict, now)
             case protocol.NotSent():
@@ -230,6 +257,8 @@ class Lane:
             self.work.settle(batch, OutcomeKind.DELIVERED, answer=answer)
             if answer.ack_id is None:
                 return
+            if len(channel.asked) >= MAX_UNUSED_IDS:
+                del channel.asked[next(iter(channel.asked))]
             attempt = Attempt(None, channel, answer.ack_id, now, EXPIRED_ASKED_S)
         attempt.next_ask = now + self.asking.latency.first_ask_s
         channel.ask(attempt)
@@ -274,8 +303,9 @@ class Lane:
             case None:
                 self._must_probe = False
                 self._healed(now)
-                if self._suspect is not None and self.work.todo:
-                    self._splits.refused(self.work.take(self.work.todo[0]))
+                # Others may stand before it by now, or it may have been settled or given away.
+                if self._suspect is not None and self._suspect.batch in self.work.todo:
+                    self._splits.refused(self.work.take(self._suspect.batch))
                 self._suspect = None
             case protocol.Halt():
                 self._suspect = None
@@ -283,6 +313,7 @@ class Lane:
             case _:
                 self.endpoint.fail(now, getattr(verdict, "why", "") or answer.text)
                 self.endpoint.still_halted(now)
+        self.channels.tidy(probe.channel)
 
     def _healed(self, now: float) -> None:
         if self.endpoint.heal(now):
@@ -300,14 +331,16 @@ class Lane:
                     f"{self.settings.url}: acknowledgements are {state} for this token"
                 )
         halt = self.asking.on_acks(poll, reply, now)
-        is_probe = self.endpoint.is_halted_for("acks_disabled")
+        is_probe = self.endpoint.halted is not None and self.endpoint.is_ack_fault
         if self.asking.is_answered:
             if is_probe:
                 self._healed(now)
             elif not self.endpoint.is_backing_off and not self.endpoint.halted:
                 self.endpoint.answered()
-        elif halt and self.acks is not False:
-            self.endpoint.halt(halt.reason, now, "said in answer to an ack query")
+        elif self.acks is False:
+            pass  # nothing depends on an answer
+        elif halt:
+            self.endpoint.halt(halt.reason, now, "said in answer to an ack query", by_ack_query=True)
         else:
             why = "ack queries are not answered"
             if self.acks is None:

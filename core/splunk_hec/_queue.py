@@ -61,6 +61,8 @@ class BatchQueue:
         self._open: dict[Mailbox, None] = {}
         self._ids = itertools.count(1)
         self._bad_indexes: dict[str, float] = {}
+        self._orphans: deque[Mailbox] = deque()
+        self._is_drained = False
         self.is_stopping = False
 
     def __repr__(self) -> str:
@@ -73,9 +75,9 @@ class BatchQueue:
     def add(
         self, box: Mailbox, lines: Sequence[bytes], manifest: Manifest, held_bytes: int, query: str
     ) -> bool:
-        """Take events whose budget was acquired; False if the stream was aborted meanwhile."""
+        """Take events whose budget was acquired; False if the stream or client was ended meanwhile."""
         with self._lock:
-            if box.is_aborted:
+            if box.is_aborted or self.is_stopping:
                 return False
             box.unsettled += len(lines)
             box.charge_bytes += charge_of(sum(map(len, lines)) + len(lines), len(lines), held_bytes)
@@ -100,7 +102,9 @@ class BatchQueue:
                 at = end
                 if builder.is_full:
                     self._seal(builder)
-            if len(builder) and box not in self._open:
+            if not any(map(len, box.builders.values())):
+                self._open.pop(box, None)
+            elif box not in self._open:
                 self._open[box] = None
                 self._work.notify()
         return True
@@ -132,14 +136,31 @@ class BatchQueue:
             box.is_aborted = True
             box.builders.clear()
             self._open.pop(box, None)
+            self._sealed = deque(batch for batch in self._sealed if batch.owner is not box)
             box.unsettled = box.charge_bytes = 0
             self._news.notify_all()
             return held
 
-    def refused_index(self, index: str) -> bool:
-        """Whether Splunk refused this record-borne index within the last 5 minutes."""
-        until = self._bad_indexes.get(index)
-        return until is not None and self._clock() < until
+    @property
+    def orphan(self) -> Callable[[Mailbox], None]:
+        """For the finalizer of a stream: lay its box down here, to be reaped.
+
+        A collection may strike at any allocation, also while its thread holds our lock: so no lock is taken,
+        and nothing that holds the stream or its client is referred to.
+        """
+        return self._orphans.append
+
+    def reap(self) -> tuple[int, int]:
+        """Abort the streams that were collected; returns the bytes and events of the budget they held."""
+        size_bytes = events = 0
+        while self._orphans:
+            try:
+                box = self._orphans.popleft()
+            except IndexError:  # another thread was quicker
+                break
+            held_bytes, held_events = self.abort(box)
+            size_bytes, events = size_bytes + held_bytes, events + held_events
+        return size_bytes, events
 
     @property
     def refused_indexes(self) -> frozenset[str]:
@@ -156,26 +177,36 @@ class BatchQueue:
             while not self.is_stopping:
                 now = self._clock()
                 self._seal_lingering(now)
-                while self._sealed:
-                    batch = self._sealed.popleft()
-                    if not batch.owner.is_aborted:
-                        return batch
-                if now >= until:
-                    return None
+                if self._sealed or now >= until:
+                    if self._open:
+                        self._work.notify()  # it may have been this lane that watched over them
+                    return self._sealed.popleft() if self._sealed else None
                 opened = min((self._opened_at(box) for box in self._open), default=until)
                 self._work.wait(max(0.0, min(until, opened + self._linger_s) - now))
             return None
+
+    def overdue(self, sealed_before: float) -> list[Batch]:
+        """The batches sealed before that, which no lane can take: they are given up."""
+        with self._lock:
+            self._seal_lingering(self._clock())
+            found = [batch for batch in self._sealed if batch.sealed_at <= sealed_before]
+            for batch in found:
+                self._sealed.remove(batch)
+            return found
 
     def sleep(self, until: float) -> None:
         """Wait until then, or until the client stops."""
         with self._lock:
             self._stop.wait_for(lambda: self.is_stopping, max(0.0, until - self._clock()))
 
-    def put_back(self, batches: list[Batch]) -> None:
-        """A lane cannot deliver these: some other should, before anything newer."""
+    def put_back(self, batches: list[Batch]) -> bool:
+        """A lane cannot deliver these: some other should, before anything newer. False: it is too late."""
         with self._lock:
+            if self._is_drained:
+                return False
             self._sealed.extendleft(reversed(batches))
             self._work.notify(len(batches))
+            return True
 
     def settle(self, settled: list[Settled], url: str) -> tuple[int, int]:
         """Hand outcomes to their streams; returns the bytes and events of the budget to release."""
@@ -191,7 +222,7 @@ class BatchQueue:
                 freed_bytes += item.batch.charge_bytes
                 freed_events += item.batch.count
                 if item.bad_index:
-                    self._bad_indexes[item.bad_index] = self._clock() + BAD_INDEX_REMEMBERED_S
+                    self._remember_bad_index(item.bad_index)
                 if item.kind is not OutcomeKind.DELIVERED or _has_refs(item.batch.manifest):
                     box.outcomes.append(outcome_of(item, url))
             self._news.notify_all()
@@ -218,6 +249,7 @@ class BatchQueue:
     def drain(self) -> list[Batch]:
         """All sealed and open batches; for the client that settles them at the end."""
         with self._lock:
+            self._is_drained = True
             for box in list(self._open):
                 self._seal_box(box)
             batches = list(self._sealed)
@@ -230,7 +262,17 @@ class BatchQueue:
             opened = min((self._opened_at(box) for box in self._open), default=None)
             return None if opened is None else opened + self._linger_s
 
+    def seal_lingering(self) -> None:
+        """Seal what is older than linger; for a client without threads, whose lanes may all be waiting."""
+        with self._lock:
+            self._seal_lingering(self._clock())
+
     # -- with the lock held ----------------------------------------------------------------------------
+
+    def _remember_bad_index(self, index: str) -> None:
+        now = self._clock()
+        self._bad_indexes = {name: until for name, until in self._bad_indexes.items() if now < until}
+        self._bad_indexes[index] = now + BAD_INDEX_REMEMBERED_S
 
     def _seal(self, builder: BatchBuilder) -> None:
         batch = builder.seal(str(next(self._ids)), self._clock())

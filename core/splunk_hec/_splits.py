@@ -12,7 +12,9 @@ and the rest must be sent.
 
 Non-obvious: code 7 counts from 1 on real Splunk and from 0 elsewhere, and a balancer may stand before both.
 So its number, unless it is 0, is a hint: the event it names when counted from 1 is sent alone, which shows
-whether it was meant. Under either count everything before that event is in. The price is one small request
+whether it was meant, and whether the 1 that it may have been called stood for the first event (nothing was
+taken before it) or the second (something was, under an id that we may not know: until that is clear, the
+channel is doubted). Under either count everything before that event is in. The price is one small request
 for a refused index, or one duplicate where counting starts at 0; trusting a base learnt from an earlier
 reply was tried and confirmed a refused event (simulation, two servers behind one address).
 """
@@ -20,10 +22,9 @@ reply was tried and confirmed a refused event (simulation, two servers behind on
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 from splunk_hec import _protocol as protocol
-from splunk_hec._envelope import index_of
+from splunk_hec._envelope import index_of, raw_index_of
 from splunk_hec.events import OutcomeKind
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ class Splits:
 
     def bad_event(self, batch: Batch, channel: Channel, answer: protocol.Answer, now: float) -> None:
         """A 400 that blames one event."""
-        if batch.count > 1 and answer.ack_id is None and answer.number != 0:
-            self._lane.after_unknown(channel)  # a prefix may be in, under an id that we do not know
+        is_index = answer.code == protocol.INCORRECT_INDEX
+        if batch.count == 1 and is_index and answer.number is not None:
+            channel.counts_indexes_from = answer.number
+        elif batch.count > 1 and answer.ack_id is None and answer.number != 0:
+            if is_index and answer.number == 1 and not self._lane.settings.raw:
+                channel.is_doubted = channel.counts_indexes_from != 1
+            else:
+                self._lane.after_unknown(channel)  # a prefix may be in, under an id that we do not know
         position = self._position(batch, answer)
         if batch.count == 1:
             self._reject(batch, answer, now)
@@ -164,7 +171,7 @@ class Splits:
 
     def _index(self, batch: Batch) -> str:
         if self._lane.settings.raw:
-            return parse_qs(batch.query).get("index", [""])[0]
+            return raw_index_of(batch.query)
         return index_of(batch.body(self._codec)) or ""
 
     def _halve(self, batch: Batch) -> None:

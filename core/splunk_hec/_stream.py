@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from splunk_hec._batching import charge_of
 from splunk_hec._queue import Mailbox
-from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, InvalidEvent
+from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, Halted, InvalidEvent
 from splunk_hec.events import Envelope, Event, Manifest, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Stream:
         self._client = client
         self._box = Mailbox()
         self._is_closed = False
-        self._finalizer = weakref.finalize(self, client.abort_box, self._box)
+        self._finalizer = weakref.finalize(self, client.queue.orphan, self._box)
 
     def __repr__(self) -> str:
         return f"<Stream unsettled {self._box.unsettled} | outcomes {len(self._box.outcomes)}>"
@@ -65,21 +65,27 @@ class Stream:
             Halted: As for `submit`.
             ClosedError: As for `submit`.
         """
-        groups: dict[str, tuple[list[bytes], list[Any]]] = {}
+        runs: list[tuple[str, list[bytes], list[Any]]] = []  # not by query: `accepted` counts from the first
         for position, event in enumerate(events):
             try:
                 query, line = self._client.encode(event)
             except InvalidEvent as error:
                 raise InvalidEvent(error.reason, error.text, position) from None
-            lines, refs = groups.setdefault(query, ([], []))
-            lines.append(line)
-            refs.append(event.ref)
-        taken = total = 0
-        for query, (lines, refs) in groups.items():
-            total += len(lines)
-            taken += self.submit_lines(lines, refs, query=query, timeout_s=timeout_s)
-        if taken < total:
-            raise BudgetExceeded(f"there was room for {taken} of {total} events", taken)
+            if not runs or runs[-1][0] != query:
+                runs.append((query, [], []))
+            runs[-1][1].append(line)
+            runs[-1][2].append(event.ref)
+        taken, total = 0, sum(len(lines) for _, lines, _ in runs)
+        for query, lines, refs in runs:
+            try:
+                accepted = self.submit_lines(lines, refs, query=query, timeout_s=timeout_s)
+            except Halted:
+                if not taken:
+                    raise
+                accepted = 0
+            taken += accepted
+            if accepted < len(lines):
+                raise BudgetExceeded(f"there was room for {taken} of {total} events", taken)
 
     def submit_lines(
         self,
@@ -122,7 +128,13 @@ class Stream:
             end = min(total, taken + step)
             part, held = lines[taken:end], held_bytes * end // total - held_bytes * taken // total
             charge = charge_of(sum(map(len, part)) + len(part), len(part), held)
-            if not client.acquire(charge, len(part), timeout_s):
+            try:
+                has_room = client.acquire(charge, len(part), timeout_s)
+            except Halted:
+                if not taken:
+                    raise
+                has_room = False  # what was taken must be told; the next call will raise
+            if not has_room:
                 break
             self._add(part, manifest[taken:end], held, query, charge)
             taken = end
@@ -132,10 +144,13 @@ class Stream:
         """Take the outcomes since the last call.
 
         Args:
-            timeout_s: How long to wait for the first; 0 never blocks.
+            timeout_s: How long to wait for the first; 0 never blocks (but with `threads=False` does what
+                is due).
         """
+        self._client.check_process()
+        self._client.turn_while_busy()
         self._client.turn_until(lambda: bool(self._box.outcomes), timeout_s)
-        return self._client.queue.poll(self._box, timeout_s)
+        return self._client.queue.poll(self._box, timeout_s if self._client.config.threads else 0)
 
     def flush(self, timeout_s: float) -> int:
         """Send what is open and wait until all submitted so far is settled.
@@ -143,6 +158,7 @@ class Stream:
         Returns:
             How many events are still unsettled when the time is up; 0 is success. Outcomes wait in `poll`.
         """
+        self._client.check_process()
         deadline = time.monotonic() + timeout_s
         self._client.queue.seal(self._box)
         self._client.turn_until(lambda: not self._box.unsettled, timeout_s)
@@ -159,7 +175,7 @@ class Stream:
         unsettled = self.flush(timeout_s)
         self._is_closed = True
         failures = [outcome for outcome in self.poll() if outcome.kind is not OutcomeKind.DELIVERED]
-        self._finalizer()
+        self._end()
         if unsettled:
             failures.append(Outcome(kind=OutcomeKind.GAVE_UP, refs=[], count=unsettled, reason="closed"))
         if failures:
@@ -168,15 +184,19 @@ class Stream:
     def abort(self) -> None:
         """Drop what is unsent, ignore what is pending, give its budget back. No outcomes follow."""
         self._is_closed = True
-        self._finalizer()
+        self._end()
 
     @property
     def unsettled(self) -> int:
         """Events accepted and not settled."""
         return self._box.unsettled
 
+    def _end(self) -> None:
+        self._finalizer.detach()
+        self._client.abort_box(self._box)
+
     def _add(self, lines: Sequence[bytes], manifest: Manifest, held: int, query: str, charge: int) -> None:
         if not self._client.queue.add(self._box, lines, manifest, held, query):
             self._client.budget.release(charge, len(lines))
-            raise ClosedError("the stream was aborted")
+            raise ClosedError("the stream or its client was ended meanwhile")
         self._client.turn_while_busy()

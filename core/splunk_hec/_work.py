@@ -25,7 +25,7 @@ class Work:
 
     Attributes:
         todo: To be posted, in this order.
-        posting: The batch of the POST that is under way.
+        posting: The batch of the POST that is under way, or was until the lane is asked what is next.
         settled: Outcomes since the lane last took them.
         resends: What was sent again and why, likewise.
         surrendered: What another endpoint should take, likewise.
@@ -101,6 +101,10 @@ class Work:
         for batch in batches:
             batch.live.clear()
             batch.is_queued = False
+        self.posting = None
+        self.todo.clear()
+        for channel in self._channels:
+            channel.asked.clear()
         return batches
 
     def resend_attempts(self, attempts: list[Attempt], cause: Cause) -> None:

@@ -3,19 +3,21 @@
 Not for decisions: every one of them is the lane's. Guarantees: nothing that happens here leaves a batch
 without an owner; an exception ends in `on_fault` with the lane evacuated.
 
-Non-obvious: `_owning` is held whenever the lane is touched and free while a request is under way, so that
-`close` can take over a lane whose request hangs, without waiting for it.
+Non-obvious: `_owning` is held whenever the lane is touched, or waits for a batch (stopping ends that at
+once), and free while a request is under way, so that `close` can take over a lane whose request hangs.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING
 
 from splunk_hec import _protocol as protocol
-from splunk_hec._actions import PollAcks, Post, Probe, Rest, Wait
+from splunk_hec._actions import PollAcks, Post, Probe, Rest, Settled, Wait
 from splunk_hec.errors import ConfigError
+from splunk_hec.events import OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from splunk_hec.observe import Observer
 
 log = logging.getLogger("splunk_hec")
+
+_FAULT = "a lane to %s failed; its batches move to a fresh one"
+_LOOK_S = 1.0
 
 
 class Wire:
@@ -108,10 +113,23 @@ class Worker:
             while not self._queue.is_stopping and not self._is_retired:
                 self.turn(may_wait=True)
         except Exception as error:  # the outermost frame: whatever it is, the batches need a new owner
-            log.exception("a lane to %s failed; its batches move to a fresh one", self.url)
+            log.exception(_FAULT, self.url)
             on_fault(self, error)
         finally:
             self._transport.close()
+
+    def run_due(self, deadline: float, on_fault: Callable[[Worker, Exception], None]) -> float:
+        """Without a thread: turn while there is something to do, till `deadline`; returns when to go on."""
+        try:
+            while (until := self.turn(may_wait=False)) is None:
+                if self._clock() >= deadline:
+                    return deadline
+        except Exception as error:  # as above
+            log.exception(_FAULT, self.url)
+            self._transport.close()
+            on_fault(self, error)
+            return self._clock()
+        return until
 
     def close(self) -> None:
         """Close the connections; for a worker that has no thread."""
@@ -126,16 +144,15 @@ class Worker:
         Returns:
             None if something was done; else the monotonic time before which there is nothing to do.
         """
+        self._budget.release(*self._queue.reap())
         with self._owning:
             if self._is_retired:
-                return None
+                return math.inf
             action = self.lane.next(self._clock())
         match action:
             case Wait(until):
                 self._finish_step()
-                if may_wait:
-                    self._queue.sleep(until)
-                return until
+                return self._wait(until, may_wait=may_wait)
             case Rest(until):
                 self._finish_step()
                 return self._rest(until, may_wait=may_wait)
@@ -147,16 +164,34 @@ class Worker:
         """Take the lane away from this worker, even while a request is under way; returns its batches."""
         with self._owning:
             self._is_retired = True
-            return self.lane.work.evacuate()
+            batches, effects = self.lane.work.evacuate(), self.lane.take_effects()
+        self._hand_over(effects)
+        return batches
+
+    def _wait(self, until: float, *, may_wait: bool) -> float | None:
+        """Take nothing but what is to be given up: a lane that waits for long would let it grow old."""
+        oldest_s = self.lane.settings.give_up_after_s
+        if oldest_s:
+            now = self._clock()
+            until = min(until, now + _LOOK_S)
+            with self._owning:  # from the queue to the lane, as in `_rest`
+                overdue = [] if self._is_retired else self._queue.overdue(now - oldest_s)
+                for batch in overdue:
+                    self.lane.give(batch)
+            if overdue:
+                return None
+        if may_wait:
+            self._queue.sleep(until)
+        return until
 
     def _rest(self, until: float, *, may_wait: bool) -> float | None:
-        batch = self._queue.take(until if may_wait else self._clock())
-        if batch is None:
-            return until
+        # Held while it waits, which a stop ends: or `retire` could come when the batch is nowhere.
         with self._owning:
             if self._is_retired:
-                self._queue.put_back([batch])
                 return None
+            batch = self._queue.take(until if may_wait else self._clock())
+            if batch is None:
+                return until
             self.lane.give(batch)
         return None
 
@@ -198,10 +233,12 @@ class Worker:
         with self._owning:
             effects = self.lane.take_effects()
             self.health = self.lane.health()
-        if effects:
-            self._carry_out(effects)
+        try:
+            self._tell(effects)
+        finally:  # whatever an observer does, no batch is left without an owner
+            self._hand_over(effects)
 
-    def _carry_out(self, effects: Effects) -> None:
+    def _tell(self, effects: Effects) -> None:
         for channel in effects.gone:
             self._transport.forget(channel)
         for note in effects.notes:
@@ -216,7 +253,11 @@ class Worker:
                 self._observer.count("events", item.batch.count, outcome=item.kind.value)
             if item.ack_latency_s:
                 self._observer.count("ack_latency_seconds", item.ack_latency_s)
-        if effects.surrendered:
-            self._queue.put_back(effects.surrendered)
-        if effects.settled:
-            self._budget.release(*self._queue.settle(effects.settled, self.url))
+
+    def _hand_over(self, effects: Effects) -> None:
+        settled = effects.settled
+        if effects.surrendered and not self._queue.put_back(effects.surrendered):
+            late = [Settled(batch, OutcomeKind.GAVE_UP, "closed") for batch in effects.surrendered]
+            settled = settled + late
+        if settled:
+            self._budget.release(*self._queue.settle(settled, self.url))

@@ -12,6 +12,7 @@ has to wait seals all open batches first: otherwise it could wait for its own ha
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import threading
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from splunk_hec._actions import LaneSettings, Settled
 from splunk_hec._batching import Batch, BatchBuilder
 from splunk_hec._budget import Budget
-from splunk_hec._envelope import EnvelopeEncoder, index_of
+from splunk_hec._envelope import EnvelopeEncoder, index_of, raw_index_of
 from splunk_hec._gzip import codec_for
 from splunk_hec._health import Health, assess
 from splunk_hec._lane import Lane
@@ -94,6 +95,7 @@ class HecClient:
         self._clock = clock
         self._pid = os.getpid()
         self._guard = threading.Lock()
+        self._turning = threading.Lock()
         self._workers: list[Worker] = []
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -151,7 +153,7 @@ class HecClient:
 
     def abort(self) -> None:
         """Stop now; everything unsettled is settled as gave_up (`poll` still hands it out)."""
-        if not self._is_closed:
+        if not self._is_closed and not self._is_foreign:
             self._stop()
 
     def probe(self) -> Probe:
@@ -180,23 +182,27 @@ class HecClient:
         Raises:
             InvalidEvent: With the reason; also for an index that was refused a moment ago.
         """
-        if self.config.endpoint == "raw":
-            return self._encoder.encode_raw(event)
-        line = self._encoder.encode(event)
-        if self.queue.refused_indexes:
-            index = index_of(line)
-            if index and self.queue.refused_index(index):
+        is_raw = self.config.endpoint == "raw"
+        query, line = self._encoder.encode_raw(event) if is_raw else ("", self._encoder.encode(event))
+        refused = self.queue.refused_indexes
+        if refused:
+            index = raw_index_of(query) if is_raw else index_of(line)
+            if index in refused:
                 raise InvalidEvent("bad_index", f"Splunk refused the index {index!r} less than 5 minutes ago")
-        return "", line
+        return query, line
 
     def slice_of(self, charge: int, count: int) -> int:
         """How many of `count` events that cost `charge` to acquire at once, so as not to overshoot."""
-        small = self.config.in_flight_max_bytes // _SLICE_SHARE
-        return count if charge <= small else max(1, count * small // charge)
+        small_bytes = self.config.in_flight_max_bytes // _SLICE_SHARE
+        small_events = max(1, self.config.in_flight_max_events // _SLICE_SHARE)
+        most = count if charge <= small_bytes else max(1, count * small_bytes // charge)
+        return min(most, small_events) if count > small_events else most
 
     def acquire(self, charge: int, count: int, timeout_s: float | None) -> bool:
         """Room in the budget for events; False if there was none in time."""
         self.check_usable()
+        if any(worker.health.halted for worker in self._workers):
+            self._raise_if_halted()
         if self.budget.try_acquire(charge, count):
             return True
         deadline = None if timeout_s is None else self._clock() + timeout_s
@@ -209,7 +215,8 @@ class HecClient:
             if self.config.threads:
                 self.budget.wait(left_s)
             else:
-                self.turn_until(lambda: self.budget.try_acquire(0, 0), left_s)
+                self.turn_until(lambda: self.budget.has_room(charge, count), left_s)
+            self.budget.release(*self.queue.reap())
             self.check_usable()
             if self.budget.try_acquire(charge, count):
                 return True
@@ -222,15 +229,27 @@ class HecClient:
         """
         if self._is_closed:
             raise ClosedError("the client is closed")
-        if os.getpid() != self._pid:
-            raise ClosedError("the client was made before a fork; make one in each process")
+        self.check_process()
         if not self._workers:
             self._start()
 
+    def check_process(self) -> None:
+        """Refuse to work in a forked child: its copies of events, locks and sockets are the parent's.
+
+        Raises:
+            ClosedError: This process was forked from the one that made the client.
+        """
+        if self._is_foreign:
+            raise ClosedError("the client was made before a fork; make one in each process")
+
+    @property
+    def _is_foreign(self) -> bool:
+        return os.getpid() != self._pid
+
     def abort_box(self, box: Mailbox) -> None:
         """A stream ended: forget its events."""
-        held_bytes, events = self.queue.abort(box)
-        self.budget.release(held_bytes, events)
+        if not self._is_foreign:
+            self.budget.release(*self.queue.abort(box))
 
     def turn_while_busy(self) -> None:
         """Without threads: do what can be done now."""
@@ -242,8 +261,12 @@ class HecClient:
         if self.config.threads or timeout_s <= 0:
             return
         deadline = self._clock() + timeout_s
-        while not is_done() and (now := self._clock()) < deadline:
-            wake = self._turn()
+        patience = time.monotonic() + timeout_s  # an injected clock may stand still
+        while not (is_done() or self._is_closed) and time.monotonic() < patience:
+            wake = self._turn(deadline)
+            now = self._clock()
+            if now >= deadline:
+                return
             if not is_done():
                 linger = self.queue.next_linger()
                 until = min(deadline, wake, linger if linger is not None else deadline)
@@ -251,13 +274,17 @@ class HecClient:
 
     # -- lanes -------------------------------------------------------------------------------------------
 
-    def _turn(self) -> float:
+    def _turn(self, deadline: float = math.inf) -> float:
         """Without threads: step each lane until none has anything to do; returns when one will have."""
         wake = self._clock() + _LOOK_AGAIN_S
-        for worker in self._workers:
-            while (until := worker.turn(may_wait=False)) is None:
-                pass
-            wake = min(wake, until)
+        if self._is_closed or not self._turning.acquire(blocking=False):
+            return wake  # another caller is at it: a lane and its transport are one caller's at a time
+        try:
+            self.queue.seal_lingering()
+            for worker in self._workers:
+                wake = min(wake, worker.run_due(deadline, self._on_fault))
+        finally:
+            self._turning.release()
         return wake
 
     def _start(self) -> None:
@@ -323,19 +350,22 @@ class HecClient:
         batches = worker.retire()
         for batch in batches:
             batch.moves += 1
-        self._give_up([batch for batch in batches if batch.moves > 1], "internal", worker.url)
-        self.queue.put_back([batch for batch in batches if batch.moves == 1])
+        movable = [batch for batch in batches if batch.moves == 1]
+        if not self.queue.put_back(movable):
+            self._give_up(movable, "closed", worker.url)
         with self._guard:
             if not self._is_closed:
                 fresh = self._new_worker(worker.url)
                 self._workers = [fresh if one is worker else one for one in self._workers]
-                self._start_thread(fresh)
+                if self.config.threads:
+                    self._start_thread(fresh)
+        self._give_up([batch for batch in batches if batch.moves > 1], "internal", worker.url)
 
     def _give_up(self, batches: list[Batch], reason: str, url: str = "") -> None:
         settled = [Settled(batch, OutcomeKind.GAVE_UP, reason) for batch in batches]
+        self.budget.release(*self.queue.settle(settled, url))
         for item in settled:
             self._observer.count("events", item.batch.count, outcome=item.kind.value)
-        self.budget.release(*self.queue.settle(settled, url))
 
     def _stop(self) -> None:
         with self._guard:

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from hec_lane import Owner
 from hec_model import World
 
 from splunk_hec import _protocol as protocol
@@ -16,10 +17,6 @@ from splunk_hec.events import OutcomeKind
 
 if TYPE_CHECKING:
     from splunk_hec._actions import Settled
-
-
-class Owner:
-    is_aborted = False
 
 
 class Run:
@@ -37,6 +34,7 @@ class Run:
         self.lane = Lane(settings, random=Random(seed), new_channel_id=lambda: f"C{next(numbers)}")
 
     def offer(self, batch_id: str, events: list[str], bad_index: frozenset[str] = frozenset()) -> None:
+        """A batch for the lane's queue; those in `bad_index` ask for an index that does not exist."""
         lines = [
             f'{{"index":"nope","event":"{event}"}}' if event in bad_index else f'{{"event":"{event}"}}'
             for event in events
@@ -47,6 +45,7 @@ class Run:
         )
 
     def step(self) -> None:
+        """One action of the lane, carried out on the virtual clock."""
         action = self.lane.next(self.now)
         match action:
             case Wait(until) | Rest(until) if isinstance(action, Wait) or not self.queue:
@@ -72,6 +71,7 @@ class Run:
         return self.world.serve(protocol.Request("", path, {}, body, channel, 60.0), self.now)
 
     def outcomes(self) -> dict[str, OutcomeKind]:
+        """How each event ended; one that ends twice fails the run."""
         found: dict[str, OutcomeKind] = {}
         for item in self.settled:
             for event in item.batch.manifest:  # type: ignore[attr-defined]
@@ -114,7 +114,7 @@ def run_seed(seed: int) -> tuple[Run, set[str], set[str]]:
 
 @pytest.mark.parametrize("block", range(10))
 def test_no_confirmation_is_false_and_nothing_is_lost_or_stuck(block: int) -> None:
-    """Whatever the server's habits and faults: each event settles once, delivered ones are durable, only poison is rejected."""
+    """Whatever habits and faults: each event settles once, delivered is durable, only poison is rejected."""
     for seed in range(block * 60, block * 60 + 60):
         run, everything, poison = run_seed(seed)
         outcomes = run.outcomes()
