@@ -303,6 +303,7 @@ class Sink:
         within_s = self._config.run.shutdown_s
         self._end_by = self._clock() + within_s
         drain_by = self._end_by - min(COMMIT_S, within_s / 4)
+        log.info("ending: %d records to settle within %g s", self._ledger.open_count(), within_s)
         self._source.pause(is_paused=True)
         while self._ledger.open_count() and self._clock() < drain_by and self._stops < 2:
             self._turned_at = self._clock()
