@@ -6,7 +6,6 @@ Only the asking; what an answer means is in `check_rules`. Guarantees: nothing i
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import time
@@ -74,7 +73,6 @@ def run_checks(load: Callable[[], Loaded], *, offline: bool, probe_event: bool, 
     Returns:
         The first failure's code.
     """
-    logging.getLogger("splunk_hec").setLevel(logging.CRITICAL)  # the findings say it all
     findings: list[Finding] = []
     for finding in _findings(load, offline=offline, probe_event=probe_event):
         findings.append(finding)

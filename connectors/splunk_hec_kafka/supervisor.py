@@ -131,7 +131,9 @@ class Worker:
     def ended(self, now: float) -> int:
         """Its pipe is closed: take its exit code, and say when it would be started again."""
         assert self._process is not None
-        self.code = self._process.wait()
+        code = self._process.wait()
+        # A signal that came before its handler did: it had not begun.
+        self.code = ExitCode.OK if code == -signal.SIGTERM and not self.pages.port else code
         if self._process.stdin:
             self._process.stdin.close()
         if now - self._started_at >= STEADY_S:
@@ -166,7 +168,8 @@ class Supervisor:
         self._shutdown_s = config.run.shutdown_s
         self._until_end = until_end
         self._told: queue.SimpleQueue[tuple[Worker, Any]] = queue.SimpleQueue()
-        self._stops = self._stops_sent = 0
+        self._stops = 0
+        self._signal_at = 0.0
         self._kill_at = float("inf")
         self._code: int | None = None
 
@@ -226,13 +229,16 @@ class Supervisor:
             log.error("process %d ended with %d; it is started again in %.0f s", worker.number, code, gap_s)
 
     def _forward_stops(self, now: float) -> None:
-        while self._stops_sent < min(self._stops, 2):
-            self._stops_sent += 1
+        is_first = self._stops > 0 and self._kill_at == float("inf")
+        if is_first:
             self._kill_at = now + self._shutdown_s + GRACE_S
+        # Two signals in a row may arrive as one: the second is repeated until the processes are gone.
+        if is_first or (self._stops > 1 and now >= self._signal_at):
+            self._signal_at = now + _TURN_S
             for worker in self.workers:
                 worker.signal(signal.SIGTERM)
         if now >= self._kill_at:
-            self._kill_at = float("inf")
+            self._kill_at = now + GRACE_S
             log.error("a process did not end within %.0f s; it is killed", self._shutdown_s + GRACE_S)
             self.kill()
 
