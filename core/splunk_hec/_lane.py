@@ -192,6 +192,8 @@ class Lane:
         batch.attempts += 1
         batch.first_attempt_s = batch.first_attempt_s or wall_s
         answer = protocol.read(reply)
+        if answer.ack_id is not None and self.acks is False and self.settings.acks is None:
+            self._learn(acks=True)  # turned on since: from now on only they count
         if isinstance(reply, protocol.Reply) and not channel.note_reply(answer.ack_id, now) and self.acks:
             self._reset(channel, now)
             self.work.resend([batch], "channel_reset")
@@ -324,12 +326,9 @@ class Lane:
     def on_acks(self, poll: PollAcks, reply: Reply, now: float) -> None:
         """Take the reply to `PollAcks`."""
         if self.acks is None:
-            self.acks = protocol.learn_acks(reply)
-            if self.acks is not None:
-                state = "on" if self.acks else "off"
-                self.endpoint.notes.append(
-                    f"{self.settings.url}: acknowledgements are {state} for this token"
-                )
+            acks = protocol.learn_acks(reply)
+            if acks is not None:
+                self._learn(acks=acks)
         halt = self.asking.on_acks(poll, reply, now)
         is_probe = self.endpoint.halted is not None and self.endpoint.is_ack_fault
         if self.asking.is_answered:
@@ -350,6 +349,11 @@ class Lane:
             if is_probe:
                 self.endpoint.still_halted(now)
         self.channels.tidy(poll.channel)
+
+    def _learn(self, *, acks: bool) -> None:
+        self.acks = acks
+        state = "on" if acks else "off"
+        self.endpoint.notes.append(f"{self.settings.url}: acknowledgements are {state} for this token")
 
     def expired(self, batch: Batch, attempt: Attempt) -> None:
         """No acknowledgement in time: send again on a fresh channel, while the old id stays asked."""

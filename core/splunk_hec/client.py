@@ -306,11 +306,11 @@ class HecClient:
         self._threads.append(thread)
         thread.start()
 
-    def _new_worker(self, url: str) -> Worker:
+    def _new_worker(self, url: str, *, has_acks: bool = False) -> Worker:
         config = self.config
         settings = LaneSettings(
             url=url,
-            acks=None if config.ack == "auto" else config.ack == "required",
+            acks=None if config.ack == "auto" and not has_acks else config.ack != "off",
             raw=config.endpoint == "raw",
             ack_deadline_s=config.ack_deadline_s,
             resend_on_ack_timeout=config.on_ack_timeout == "resend",
@@ -355,7 +355,8 @@ class HecClient:
             self._give_up(movable, "closed", worker.url)
         with self._guard:
             if not self._is_closed:
-                fresh = self._new_worker(worker.url)
+                # What had acknowledgements must not be taken for delivered without them.
+                fresh = self._new_worker(worker.url, has_acks=bool(worker.lane.acks))
                 self._workers = [fresh if one is worker else one for one in self._workers]
                 if self.config.threads:
                     self._start_thread(fresh)

@@ -73,6 +73,7 @@ class Address(World):
         self.trouble = trouble
         self.started_at = started_at
         self.is_dead_for_good = False
+        self.always_has_acks = trouble.acks_off == (0.0, 0.0)
 
     def heal_all(self, *, but_dead: bool) -> None:
         """Nothing goes wrong any more, except what a server's habits and limits are."""
@@ -224,8 +225,8 @@ class ClientRun:
         """Lanes draw their jitter and channel ids from the seed, also those that replace failed ones."""
         make, numbers = self.client._new_worker, iter(range(10**9))
 
-        def make_seeded(url: str) -> Worker:
-            worker = make(url)
+        def make_seeded(url: str, *, has_acks: bool = False) -> Worker:
+            worker = make(url, has_acks=has_acks)
             lane = worker.lane
             lane.channels._new_channel_id = lambda: f"C-{next(numbers)}"
             lane.endpoint._backoff._random = lane.asking._failures._random = Random(seed)
@@ -330,12 +331,15 @@ def complaints(run: ClientRun) -> list[str]:
     indexed: Counter[str] = Counter()
     for address in run.addresses.values():
         indexed.update({name.rstrip("."): times for name, times in address.indexed.items()})
-    has_acks = run.ack == "required" or (run.ack == "auto" and all(w.lane.acks for w in run.client._workers))
+    by_acks = run.ack == "required" or (
+        run.ack == "auto" and all(address.always_has_acks for address in run.addresses.values())
+    )
     may_fail = {OutcomeKind.GAVE_UP: run.config.give_up_after_s > 0, OutcomeKind.UNCONFIRMED: True}
     raised = sum(address.fired.get("raised", 0) for address in run.addresses.values())
     for ref, outcome in run.outcomes.items():
         is_poison = ref.startswith(("bad", "attack")) or outcome.reason in ("bad_index", "too_large")
-        if outcome.kind is OutcomeKind.DELIVERED and has_acks and not indexed[ref]:
+        needs_ack = by_acks or (run.ack == "auto" and not outcome.http_status)
+        if outcome.kind is OutcomeKind.DELIVERED and needs_ack and not indexed[ref]:
             found.append(f"{ref} is falsely confirmed")
         elif outcome.kind is OutcomeKind.REJECTED and not is_poison:
             found.append(f"{ref} is rejected without a fault of its own: {outcome.reason}")
