@@ -1,0 +1,227 @@
+"""Batches conserve what they stand for: envelopes, manifest and charge, however they are gathered and cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hec_lane import Owner, batch_of
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from splunk_hec._batching import RECORD_OVERHEAD_BYTES, Batch, BatchBuilder, charge_of
+from splunk_hec._gzip import Fast
+
+MAX_BYTES = 60
+MAX_EVENTS = 5
+CODEC = Fast()
+
+lines = st.lists(
+    st.binary(min_size=1, max_size=25).map(lambda line: line.replace(b"\n", b" ")), min_size=1, max_size=9
+)
+raw_lines = st.lists(st.binary(min_size=1, max_size=25), min_size=1, max_size=9)
+
+
+class Numbers(tuple[int, ...]):
+    """A manifest that is not a list: it knows how to join and to be cut, as the sink's does."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        """A slice is again a manifest."""
+        return Numbers(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+
+    @classmethod
+    def join(cls, parts: list[Numbers]) -> Numbers:
+        """One of many."""
+        return cls(number for part in parts for number in part)
+
+
+class Building(RuleBasedStateMachine):
+    """Envelopes go into a builder, are sealed, cut and packed; a plain list says what must come out."""
+
+    is_raw = False
+    manifest: type[list[int] | Numbers] = list
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.builder = BatchBuilder(
+            Owner(), max_bytes=MAX_BYTES, max_events=MAX_EVENTS, query="q=1", raw=self.is_raw
+        )
+        self.open: list[bytes] = []
+        self.sealed: list[Batch] = []
+        self.expected: list[bytes] = []
+        self.charge = 0
+        self.numbers = 0
+
+    @rule(given_lines=raw_lines, held_bytes=st.integers(0, 500))
+    def add(self, given_lines: list[bytes], held_bytes: int) -> None:
+        """As the queue adds: as much as there is room for, sealing in between."""
+        if not self.is_raw:
+            given_lines = [line.replace(b"\n", b" ") for line in given_lines]
+        refs = self.manifest(range(self.numbers, self.numbers + len(given_lines)))
+        self.numbers += len(given_lines)
+        at = 0
+        while at < len(given_lines):
+            room = self.builder.room(given_lines[at:])
+            if not room:
+                assert len(self.builder)
+                self.seal()
+                continue
+            part = given_lines[at : at + room]
+            self.builder.add(part, refs[at : at + room], held_bytes, 7.0)
+            self.charge += charge_of(sum(map(len, part)) + len(part), len(part), held_bytes)
+            self.open += part
+            at += room
+            assert len(self.open) <= MAX_EVENTS
+            assert sum(len(line) + 1 for line in self.open) <= MAX_BYTES or len(self.open) == 1
+
+    @rule()
+    def seal(self) -> None:
+        """What is open becomes a batch; an empty builder becomes none."""
+        batch = self.builder.seal(str(len(self.sealed)), 9.0)
+        assert (batch is None) == (not self.open)
+        if batch is not None:
+            assert batch.query == "q=1"
+            assert batch.sealed_at == 9.0
+            self.sealed.append(batch)
+            self.expected += self.open
+            self.open = []
+
+    @precondition(lambda self: any(not batch.is_settled for batch in self.sealed))
+    @rule(data=st.data())
+    def cut(self, data: st.DataObject) -> None:
+        """A batch becomes its pieces, in place."""
+        number = data.draw(st.integers(0, len(self.sealed) - 1))
+        batch = self.sealed[number]
+        at = data.draw(st.lists(st.integers(0, batch.count), max_size=2))
+        batch.attempts, batch.is_plain = 3, data.draw(st.booleans())
+        pieces = batch.cut(at, CODEC)
+        assert batch.is_settled
+        assert all(piece.id.startswith(f"{batch.id}.") for piece in pieces)
+        assert all(piece.attempts == 3 and piece.is_plain == batch.is_plain for piece in pieces)
+        assert all(piece.count for piece in pieces)
+        self.sealed[number : number + 1] = pieces
+
+    @precondition(lambda self: self.sealed)
+    @rule(data=st.data())
+    def pack(self, data: st.DataObject) -> None:
+        """Compressing gives back of the charge what it saves, once."""
+        batch = data.draw(st.sampled_from(self.sealed))
+        wire = batch.wire(CODEC)
+        assert (wire if batch.is_plain else CODEC.decompress(wire)) == batch.body(CODEC)
+        saved = batch.take_saving()
+        assert saved >= 0
+        self.charge -= saved
+        assert batch.take_saving() == 0
+
+    @invariant()
+    def nothing_is_lost_or_made_up(self) -> None:
+        """All envelopes in their order, all refs in theirs, all of the charge."""
+        envelopes = [line for batch in self.sealed for line in batch.envelopes(CODEC)]
+        assert envelopes == self.expected
+        assert len(self.builder) == len(self.open)
+        refs = [ref for batch in self.sealed for ref in batch.manifest]  # type: ignore[attr-defined]
+        assert refs == list(range(len(refs)))
+        assert [batch.count for batch in self.sealed] == [len(batch.manifest) for batch in self.sealed]
+        if not self.open:
+            assert sum(batch.charge_bytes for batch in self.sealed) == self.charge
+
+    def teardown(self) -> None:
+        """Seal what is open: the charge must add up to the byte."""
+        self.seal()
+        self.nothing_is_lost_or_made_up()
+
+
+class RawBuilding(Building):
+    """Raw text may hold line ends inside an event."""
+
+    is_raw = True
+
+
+class RunsBuilding(Building):
+    """Manifests that join themselves."""
+
+    manifest = Numbers
+
+
+TestBuilding = Building.TestCase
+TestRawBuilding = RawBuilding.TestCase
+TestRunsBuilding = RunsBuilding.TestCase
+
+
+def builder(max_bytes: int = MAX_BYTES, max_events: int = MAX_EVENTS) -> BatchBuilder:
+    """An empty one."""
+    return BatchBuilder(Owner(), max_bytes=max_bytes, max_events=max_events)
+
+
+def test_oversize_event_gets_a_batch_of_its_own() -> None:
+    """One that is larger than a batch may be is taken alone, never refused for ever."""
+    one = builder()
+    assert one.room([b"x" * 500, b"y"]) == 1
+    one.add([b"x" * 500], [0], 0, 1.0)
+    assert one.is_full
+    assert one.room([b"y"]) == 0
+
+
+def test_full_is_said_by_size_or_by_count() -> None:
+    """A builder that waits for nothing more is sealed at once."""
+    by_count, by_size = builder(max_bytes=10_000), builder(max_events=100)
+    by_count.add([b"x"] * MAX_EVENTS, list(range(MAX_EVENTS)), 0, 1.0)
+    by_size.add([b"x" * (MAX_BYTES - 1)], [0], 0, 1.0)
+    assert by_count.is_full
+    assert by_size.is_full
+    assert not builder().is_full
+
+
+@given(lines)
+def test_room_is_what_fits(given_lines: list[bytes]) -> None:
+    """As many as fit with their line ends, from the first; at least one into an empty builder."""
+    room = builder().room(given_lines)
+    sizes = [sum(len(line) + 1 for line in given_lines[:count]) for count in range(len(given_lines) + 1)]
+    fitting = max(count for count in range(len(sizes)) if sizes[count] <= MAX_BYTES and count <= MAX_EVENTS)
+    assert room == max(1, fitting)
+
+
+def test_linger_counts_from_the_first_event() -> None:
+    """The age of an open batch is that of its oldest event, and starts anew after a seal."""
+    one = builder()
+    one.add([b"x"], [0], 0, 10.0)
+    one.add([b"y"], [1], 0, 20.0)
+    assert one.opened_at == 10.0
+    one.seal("1", 21.0)
+    one.add([b"z"], [2], 0, 30.0)
+    assert one.opened_at == 30.0
+
+
+def test_lists_of_the_caller_are_not_touched() -> None:
+    """A manifest given as a list is copied: what the caller does with it later changes nothing."""
+    refs = [0]
+    one = builder()
+    one.add([b"x"], refs, 0, 1.0)
+    one.add([b"y"], [1], 0, 1.0)
+    refs.append(99)
+    batch = one.seal("1", 1.0)
+    assert batch is not None
+    assert batch.manifest == [0, 1]
+
+
+def test_charge_counts_lines_originals_and_overhead() -> None:
+    """An event costs its line with its end, what the caller keeps of it, and 340 bytes."""
+    assert charge_of(100, 3, 50) == 150 + 3 * RECORD_OVERHEAD_BYTES
+
+
+def test_uncompressed_batch_gives_nothing_back() -> None:
+    """Without a codec the body stays what it was charged for."""
+    batch = batch_of("ab")
+    assert batch.wire(None) == batch.body(None)
+    assert batch.take_saving() == 0
+
+
+def test_batch_without_any_body_is_an_error_of_ours() -> None:
+    """Reading a packed batch without its codec is found, not guessed."""
+    batch = batch_of("ab")
+    batch.wire(CODEC)
+    with pytest.raises(AssertionError, match="neither a body"):
+        batch.body(None)
