@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from splunk_hec.errors import ConfigError
+from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.dead_letter_record import dead_letter_record
 from splunk_hec_kafka.kafka_properties import connection_properties, resolved
 
@@ -112,7 +113,7 @@ class DeadLetters:
         self._again: deque[tuple[Message, Refusal | Outcome]] = deque()
         self._outstanding = 0
         try:
-            self._producer = Producer(dict(properties), logger=_log)
+            self._producer = Producer(dict(properties), logger=librdkafka_log)
         except KafkaException as error:
             raise ConfigError(f"dead_letter.properties: {error.args[0].str()}") from None
 

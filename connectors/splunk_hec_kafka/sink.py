@@ -22,6 +22,7 @@ import msgspec
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
+from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.config import require
 from splunk_hec_kafka.dead_letter_topic import check_topic
 from splunk_hec_kafka.dead_letters import dead_letter_connection
@@ -258,7 +259,7 @@ class Sink:
         """
         self._source.enquiries.connect(self._config.run.startup_timeout_s, self._is_stopping)
         if not self._is_stopping() and self._config.dead_letter.on_reject == "dead_letter":
-            admin = AdminClient({**dead_letter_connection(self._config)}, logger=log)
+            admin = AdminClient({**dead_letter_connection(self._config)}, logger=librdkafka_log)
             finding = check_topic(admin, self._config.dead_letter.topic, self._config.run.startup_timeout_s)
             if finding.problem is not None:
                 raise SinkFailure(ExitCode.DEAD_LETTER_TOPIC, *finding.problem)

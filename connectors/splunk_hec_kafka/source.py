@@ -19,6 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as Position
 
 from splunk_hec.errors import ConfigError
+from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.commits import Commits, positions_of
 from splunk_hec_kafka.consumer_settings import consumer_properties, is_incremental, max_poll_interval_s
 from splunk_hec_kafka.enquiries import ANSWER_S, Enquiries, matches, needing, unanswered
@@ -87,7 +88,7 @@ class KafkaSource:
         self._is_incremental = is_incremental(properties)
         try:
             self._consumer = Consumer(
-                properties | {"on_commit": self._on_commit, "error_cb": self._on_error}, logger=log
+                properties | {"on_commit": self._on_commit, "error_cb": self._on_error}, logger=librdkafka_log
             )
         except KafkaException as error:
             raise ConfigError(f"kafka.properties: {error.args[0].str()}") from None
@@ -334,7 +335,7 @@ class KafkaSource:
         elif error.fatal():
             text, fix = "Kafka failed for good", "restart the sink"
         else:
-            log.warning("kafka: %s", error.str())
+            librdkafka_log.warning("kafka: %s", error.str())
             return
         self.failure = SinkFailure(ExitCode.KAFKA, f"{text}: {error.str()}", fix)
 
