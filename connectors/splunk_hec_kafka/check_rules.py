@@ -29,20 +29,9 @@ if TYPE_CHECKING:
     from splunk_hec_kafka.dead_letter_topic import TopicFinding
 
 Status = Literal["ok", "warn", "fail", "skip"]
-NAMES = (
-    "config",
-    "kafka.brokers",
-    "kafka.topics",
-    "kafka.group",
-    "dead_letter.topic",
-    "dead_letter.size",
-    "hec.dns",
-    "hec.tls",
-    "hec.token",
-    "hec.acks",
-    "hec.channel",
-    "hec.index",
-)
+KAFKA_NAMES = ("kafka.brokers", "kafka.topics", "kafka.group", "dead_letter.topic", "dead_letter.size")
+HEC_NAMES = ("hec.dns", "hec.tls", "hec.token", "hec.acks", "hec.channel", "hec.index")
+NAMES = ("config", *KAFKA_NAMES, *HEC_NAMES)
 LETTER_HEADERS_BYTES = 16_384
 """Room for what a dead letter adds to its original."""
 EXPIRES_SOON_DAYS = 21

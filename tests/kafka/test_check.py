@@ -166,10 +166,32 @@ def test_tls_is_looked_at(site: Site, tmp_path: Path) -> None:
         assert found["hec.tls"]["status"] == "warn"
 
 
-def test_a_client_that_cannot_be_made_fails(site: Site, hec_emulator: Emulator) -> None:
-    """A CA file that cannot be read is a fault of the configuration."""
-    code, found = site.check(hec_emulator.url, sets=("hec.ca_file='/nowhere.pem'",))
-    assert (code, found["hec.token"]["status"]) in {(ExitCode.CONFIG, "fail"), (ExitCode.HEC, "fail")}
+def test_certificates_that_cannot_be_read_are_a_fault_of_the_configuration(site: Site) -> None:
+    """A CA file that is not there ends in exit 3, with a proxy between as well."""
+    sets = ("hec.ca_file='/nowhere.pem'",)
+    code, found = site.check("https://127.0.0.1:1", sets=sets)
+    assert (code, found["hec.tls"]["status"]) == (ExitCode.CONFIG, "fail")
+    code, found = site.check("https://127.0.0.1:1", sets=(*sets, 'hec.proxy="http://127.0.0.1:1"'))
+    assert (code, found["hec.token"]["status"]) == (ExitCode.CONFIG, "fail")
+
+
+def test_a_group_that_may_not_be_read_fails(
+    site: Site, mock_kafka: MockKafka, hec_emulator: Emulator
+) -> None:
+    """A group without permission is told before the sink would find out."""
+    mock_kafka.push_errors(9, [30] * 10)
+    code, found = site.check(hec_emulator.url, hec_emulator.token)
+    assert (code, found["kafka.group"]["status"]) == (ExitCode.KAFKA, "fail")
+
+
+@pytest.mark.hec_emulator(ack_delay="never")
+def test_a_probe_event_that_nobody_confirms_fails(site: Site, hec_emulator: Emulator) -> None:
+    """An indexer that never acknowledges is found out within the time for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("splunk_hec_kafka.check_hec.CONFIRM_S", 0.5)
+        code, found = site.check(hec_emulator.url, hec_emulator.token, probe_event=True)
+    assert (code, found["hec.index"]["status"]) == (ExitCode.HEC, "fail")
+    assert "not confirmed" in found["hec.index"]["text"]
 
 
 def test_an_unreachable_broker_fails_first(site: Site, hec_emulator: Emulator) -> None:

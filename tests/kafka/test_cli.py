@@ -316,6 +316,15 @@ def test_a_refused_token_is_5_and_commits_nothing(deployment: Deployment) -> Non
     assert read_all(deployment.kafka.bootstrap, LETTERS) == []
 
 
+def test_several_processes_end_with_the_code_of_the_first(deployment: Deployment) -> None:
+    """A token that Splunk refuses ends all processes, and the supervisor, with 5; one summary is printed."""
+    options = ("--processes", "2", "--set", "hec.halt_patience_s=0", "-o", "json")
+    done = run_cli("run", *deployment.options, *options, TOKEN="a-wrong-secret-token")
+    assert done.returncode == ExitCode.HEC, done.stderr
+    assert json.loads(done.stdout)["records"] == 0
+    assert done.stderr.count("metrics and health on") == 3
+
+
 def test_run_needs_its_keys() -> None:
     """What is missing is named, with the ways to give it; exit 3."""
     done = run_cli("run", "-t", "logs")
@@ -327,12 +336,26 @@ def test_run_needs_its_keys() -> None:
     ]
 
 
-def test_without_a_listen_address_no_page_is_served(deployment: Deployment) -> None:
+def test_without_a_listen_address_no_page_is_served(deployment: Deployment, tmp_path: Path) -> None:
     """An empty server.listen opens no port; a literal token in the file is warned about in the log."""
-    options = ("--until-end", "--set", "server.listen=")
-    done = run_cli("run", *deployment.options, *options, **deployment.env)
+    file = tmp_path / "sink.toml"
+    file.write_text(f'[hec]\ntoken = "{deployment.emulator.token}"\n[server]\nlisten = ""\n')
+    produce(deployment.kafka.bootstrap, "logs", [b"one"], partition=0)
+    options = [
+        "-b",
+        deployment.kafka.bootstrap,
+        "-t",
+        "logs",
+        "-g",
+        "group",
+        "--hec-url",
+        deployment.emulator.url,
+    ]
+    done = run_cli("run", "-c", str(file), *options, "--until-end")
     assert done.returncode == 0, done.stderr
     assert "/metrics" not in done.stderr
+    assert "holds the secret itself" in done.stderr
+    assert deployment.emulator.token not in done.stderr
 
 
 def test_print_is_a_way_of_run(deployment: Deployment) -> None:

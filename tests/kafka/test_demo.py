@@ -167,8 +167,10 @@ def test_an_emulator_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch
         EmulatorProcess(tmp_path)
 
 
-def test_a_sink_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """When nothing arrives any more the sink is ended, so that the audit can say what is missing."""
+def test_a_sink_that_stands_still_is_ended_and_explained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When nothing arrives any more the sink is ended; what is missing and its last lines are shown."""
     monkeypatch.setattr("splunk_hec_kafka.demo_processes._STUCK_S", 0.0)
     config = tmp_path / "sink.toml"
     config.write_text("")
@@ -177,6 +179,11 @@ def test_a_sink_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_
     assert sink.code != 0
     assert sink.summary == {}
     assert emulator.stats() == {}
+    faults = [f"record {number} is lost" for number in range(12)]
+    demo._explain(Audit(0, 0, 12, 0, committed=False, faults=faults), sink)
+    told = capsys.readouterr().err.splitlines()
+    assert told[:3] == ["audit: record 0 is lost", "audit: record 1 is lost", "audit: record 2 is lost"]
+    assert told[10:12] == ["audit: and 2 more", f"the sink ended with {sink.code}; its last lines:"]
 
 
 @pytest.mark.e2e
