@@ -21,7 +21,7 @@ from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.offsets import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from splunk_hec_kafka.config import Kafka
 
@@ -29,6 +29,8 @@ log = logging.getLogger("splunk_hec_kafka")
 
 ANSWER_S = 10.0
 """How long one question to the broker may take (offsets, watermarks, metadata)."""
+LOOK_S = 1.0
+"""How long the running loop may wait for an answer that it can do without for now."""
 _SLICE_S = 0.5
 """How long the start waits for a broker before it looks whether it should still go on."""
 
@@ -139,17 +141,21 @@ class Enquiries:
         """What the group has committed, by whichever member; partitions without a commit are left out."""
         wanted = [Position(at.topic, at.partition) for at in partitions]
         try:
-            found = self._consumer.committed(wanted, timeout=ANSWER_S)
+            found = self._consumer.committed(wanted, timeout=LOOK_S)
         except KafkaException as error:
             log.warning("the committed offsets cannot be read: %s", error.args[0].str())
             return {}
         return {TopicPartition(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
-    def known_end(self, at: TopicPartition) -> int | None:
-        """The end of an assigned partition as last heard; asks no broker."""
-        where = Position(at.topic, at.partition)
-        known = cast("Offsets | None", self._consumer.get_watermark_offsets(where, cached=True))
-        return known[1] if known is not None and known[1] >= 0 else None
+    def lag(self, allowed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """End of each partition, as last heard, less the offset that may be committed; asks no broker."""
+        lags: dict[TopicPartition, int] = {}
+        for at, offset in allowed.items():
+            where = Position(at.topic, at.partition)
+            known = cast("Offsets | None", self._consumer.get_watermark_offsets(where, cached=True))
+            if known is not None and known[1] >= 0:
+                lags[at] = max(0, known[1] - offset)
+        return lags
 
 
 def matches(name: str, topics: Iterable[str]) -> bool:
