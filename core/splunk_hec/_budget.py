@@ -64,6 +64,8 @@ class Budget:
 
     def release(self, size_bytes: int, events: int) -> None:
         """Give back. What was never acquired must not be released: the counts would lie."""
+        if not size_bytes and not events:
+            return  # wake nobody for nothing
         with self._changed:
             self._bytes -= size_bytes
             self._events -= events

@@ -83,9 +83,10 @@ class HecClient:
         self.config = config
         token = TokenSource(config.token)
         token()
-        self.budget = budget or Budget(config.in_flight_max_bytes, config.in_flight_max_events)
+        limits = config.in_flight_max_bytes, config.in_flight_max_events
+        self.budget = Budget(*limits) if budget is None else budget
         self.queue = BatchQueue(clock=clock, new_builder=self._new_builder, linger_s=config.linger_s)
-        self._observer = observer or Silent()
+        self._observer = Silent() if observer is None else observer
         self._encoder = EnvelopeEncoder(config)
         self._wire = Wire(config, token, codec_for(config.gzip))
         self._transport_factory = transport_factory or (lambda: _over_requests(config))
