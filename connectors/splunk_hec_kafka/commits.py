@@ -26,6 +26,8 @@ log = logging.getLogger("splunk_hec_kafka")
 
 REPORT_S = 30.0
 """After so long without its report an asynchronous commit is taken for lost."""
+AGAIN_S = 0.2
+"""Least time between two of them: one that is refused at once must not become a storm."""
 
 
 class Commits:
@@ -37,27 +39,27 @@ class Commits:
 
     def __init__(self, ledger: OffsetLedger) -> None:
         self._ledger = ledger
-        self._pending_since: float | None = None
+        self._is_pending = False
+        self._began_at = float("-inf")
         self.committed: dict[TopicPartition, int] = {}
 
-    @property
-    def are_up_to_date(self) -> bool:
-        """Whether everything that may be committed is."""
-        return not self._due(None)
+    def are_up_to_date(self, partitions: Iterable[TopicPartition] | None = None) -> bool:
+        """Whether everything that may be committed is, of all or of some partitions."""
+        return not self._due(partitions)
 
     def begin(self, consumer: Consumer, now: float) -> None:
         """Commit what the ledger allows, in the background; nothing while one is under way."""
-        if self._pending_since is not None and now - self._pending_since < REPORT_S:
+        if now - self._began_at < (REPORT_S if self._is_pending else AGAIN_S):
             return
         offsets = self._ledger.committable()
         if not offsets:
             return
+        self._began_at, self._is_pending = now, True
         try:
             consumer.commit(offsets=positions_of(offsets), asynchronous=True)
         except KafkaException as error:
+            self._is_pending = False
             log.warning("commit failed: %s; it is tried again", error.args[0].str())
-        else:
-            self._pending_since = now
 
     def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
         """Commit partitions that go, and wait for the broker's word."""
@@ -72,7 +74,7 @@ class Commits:
 
     def on_report(self, error: KafkaError | None, partitions: list[Position]) -> None:
         """An asynchronous commit has ended. Called by librdkafka from within `consume`."""
-        self._pending_since = None
+        self._is_pending = False
         if error is not None:
             log.warning("commit failed: %s; it is tried again", error.str())
         else:

@@ -246,7 +246,7 @@ class Sink:
         self._reported = set(self._ledger.epochs)
         for at, offset in self._source.commits.committed.items():
             metrics.committed(at.topic, at.partition, offset)
-        for at, records in self._source.lag().items():
+        for at, records in self._source.enquiries.lag(self._ledger.committable()).items():
             metrics.lag(at.topic, at.partition, records)
 
     # -- start and end ---------------------------------------------------------------------------------
@@ -305,6 +305,7 @@ class Sink:
         self._end_by = self._clock() + within_s
         drain_by = self._end_by - min(COMMIT_S, within_s / 4)
         log.info("ending: %d records to settle within %g s", self._ledger.open_count(), within_s)
+        self._source.has_left_some = False
         self._source.pause(is_paused=True)
         while self._ledger.open_count() and self._clock() < drain_by and self._stops < 2:
             self._turned_at = self._clock()
@@ -312,11 +313,10 @@ class Sink:
             self._delivery.seal()
             self._source.serve(CONSUME_S / 2)
             self._delivery.settle()
-        is_committed = self._source.commit_by(
-            max(self._end_by if self._stops < 2 else 0, self._clock() + COMMIT_S / 4)
-        )
+        least = self._clock() + COMMIT_S / 4
+        is_committed = self._source.commit_by(least if self._stops > 1 else max(least, self._end_by))
         unsettled = self._ledger.open_count()
-        self._is_all_committed = is_committed and not unsettled
+        self._is_all_committed = is_committed and not unsettled and not self._source.has_left_some
         if self._is_all_committed or self._has_reached_end:
             return ExitCode.OK
         log.error("ended with %d unsettled records; what is not committed will be read again", unsettled)

@@ -13,6 +13,7 @@ call had gathered before belongs to the assignment that is over, and nobody can 
 from __future__ import annotations
 
 import logging
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
@@ -37,6 +38,7 @@ log = logging.getLogger("splunk_hec_kafka")
 
 __all__ = ["ANSWER_S", "KafkaSource", "consumer_properties", "matches"]
 
+CLOSE_S = 2.0
 _SERVE_S = 0.05
 _UNAUTHORIZED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
@@ -47,6 +49,7 @@ class KafkaSource:
     Attributes:
         commits: What was committed, and what is under way.
         enquiries: What else there is to know of the topics.
+        has_left_some: Partitions went and another member reads a part of them again.
         failure: Why the sink must end, found where nothing can be raised (a callback).
     """
 
@@ -81,6 +84,7 @@ class KafkaSource:
         self._gone_meanwhile: set[TopicPartition] = set()
         self._is_paused = False
         self._is_closing = False
+        self.has_left_some = False
         self.commits = Commits(ledger)
         self.failure: SinkFailure | None = None
         properties = consumer_properties(config)
@@ -106,9 +110,17 @@ class KafkaSource:
         )
 
     def close(self) -> None:
-        """Leave the group; no commit happens here."""
+        """Leave the group, within `CLOSE_S`; no commit happens here.
+
+        librdkafka waits for a commit under way, without a broker as long as the session; so it closes on a
+        thread that dies with the process.
+        """
         self._is_closing = True
-        self._consumer.close()
+        closing = Thread(target=self._consumer.close, name="consumer-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            log.warning("no broker takes this member's leave; the group notices when its session ends")
 
     # -- records -------------------------------------------------------------------------------------
 
@@ -238,6 +250,8 @@ class KafkaSource:
     # -- assignments ---------------------------------------------------------------------------------
 
     def _assigned(self, consumer: Consumer, partitions: list[Position]) -> None:
+        if self._is_closing:  # no question is answered any more; the client assigns and revokes by itself
+            return
         try:
             starts = self._starts_in_time(partitions)
         except SinkFailure as failure:
@@ -288,6 +302,8 @@ class KafkaSource:
         self._gone(consumer, partitions, going)
 
     def _gone(self, consumer: Consumer, partitions: list[Position], going: list[TopicPartition]) -> None:
+        if self._ledger.open_count(going) or not self.commits.are_up_to_date(going):
+            self.has_left_some = True
         self._ledger.revoke(going)
         self.commits.forget(going)
         self._gone_meanwhile.update(going)
@@ -308,20 +324,12 @@ class KafkaSource:
         Returns:
             Whether all of it is committed.
         """
-        while not self.commits.are_up_to_date:
+        while not self.commits.are_up_to_date():
             if self._clock() >= deadline:
                 return False
             self.commit_soon()
             self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
         return True
-
-    def lag(self) -> dict[TopicPartition, int]:
-        """End of each assigned partition, as last heard, less what is committable; asks no broker."""
-        ends = {at: self.enquiries.known_end(at) for at in self._ledger.epochs}
-        allowed = self._ledger.committable()
-        return {
-            at: max(0, end - allowed[at]) for at, end in ends.items() if end is not None and at in allowed
-        }
 
     def _on_commit(self, error: KafkaError | None, partitions: list[Position]) -> None:
         self.commits.on_report(error, partitions)

@@ -1,0 +1,433 @@
+"""What becomes of each record: indexed, dead-lettered or skipped; against a mock broker and the emulator."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Message
+from kafka_tools import committed, end_offsets, produce, read_all, wait_for
+from sink_tools import (
+    GROUP,
+    LETTERS,
+    RunningSink,
+    dead_lettered,
+    feed,
+    indexed,
+    lines,
+    run_to_end,
+    sink_config,
+)
+
+from splunk_hec.events import Outcome, OutcomeKind
+from splunk_hec_emulator import Emulator
+from splunk_hec_kafka._mock_kafka import MockKafka
+from splunk_hec_kafka.config import Route
+from splunk_hec_kafka.delivery import Delivery, _kinds
+from splunk_hec_kafka.failures import ExitCode
+from splunk_hec_kafka.metrics import Metrics
+from splunk_hec_kafka.offsets import OffsetLedger, Records, TopicPartition
+from splunk_hec_kafka.records import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kafka_tools import Headers
+
+DAY_MS = 86_400_000
+PRODUCE = 0
+LOGS = TopicPartition("logs", 0)
+
+
+@pytest.fixture
+def kafka() -> Iterator[MockKafka]:
+    """A broker with one partition of logs, and the topic of dead letters."""
+    with MockKafka({"logs": 1, LETTERS: 1}) as broker:
+        yield broker
+
+
+@pytest.fixture
+def hec() -> Iterator[Emulator]:
+    """An emulator whose acks come at once, and whose first token may write to one index only."""
+    with Emulator(ack_delay="0s", tokens=["mine:ack:index=main"]) as emulator:
+        yield emulator
+
+
+def letter_headers(kafka: MockKafka) -> list[dict[str, bytes | None]]:
+    """The headers of every dead letter."""
+    return [dict(letter.headers() or []) for letter in read_all(kafka.bootstrap, LETTERS)]
+
+
+def only_commit(kafka: MockKafka) -> int | None:
+    """The group's committed offset of the only partition."""
+    return committed(kafka.bootstrap, GROUP, "logs", [0])[0]
+
+
+ENVELOPE = Route(value="envelope")
+POISON: dict[str, tuple[Route, bytes, Headers, str]] = {
+    "invalid UTF-8": (Route(), b"\xff\xfe bad", [], "undecodable"),
+    "empty": (Route(), b"", [], "blank"),
+    "white space": (Route(), b" \t ", [], "blank"),
+    "too large": (Route(), b"x" * 3000, [], "too_large"),
+    "broken JSON": (Route(value="json"), b'{"a":', [], "invalid_event"),
+    "no envelope": (ENVELOPE, b'{"event":"x","colour":"red"}', [], "invalid_event"),
+    "nested fields": (ENVELOPE, b'{"event":"x","fields":{"a":{"b":1}}}', [], "bad_fields"),
+    "bad time": (Route(time="header:t"), b"x", [("t", b"noon")], "bad_time"),
+    "refused index": (Route(index="{header:i}"), b"x", [("i", b"secret")], "bad_index"),
+}
+
+
+@pytest.mark.parametrize("kind", POISON)
+def test_poison_goes_to_the_dead_letters_as_it_was(kafka: MockKafka, hec: Emulator, kind: str) -> None:
+    """A record Splunk can never take is dead-lettered byte for byte, and its good neighbours are indexed."""
+    route, value, headers, reason = POISON[kind]
+    good = {"json": b'{"a":1}', "envelope": b'{"event":"good"}'}.get(route.value, b"good")
+    more: Headers = [("mine", b"\x00\xff"), ("mine", None), *headers]
+    now = int(time.time() * 1000)
+    fine: Headers = [("i", b"main")]
+    produce(
+        kafka.bootstrap,
+        "logs",
+        [good, value, good],
+        keys=[b"k", b"\xfekey", None],
+        headers=[fine, more, fine],
+        timestamps=[now, now - 30 * DAY_MS, now],
+    )
+    code, running = run_to_end(sink_config(kafka, hec, route=[route], hec_event_max_bytes=2000))
+    assert code == ExitCode.OK
+    assert set(indexed(hec)) == {("logs", 0, 0), ("logs", 0, 2)}
+    (letter,) = read_all(kafka.bootstrap, LETTERS)
+    assert (letter.value(), letter.key()) == (value or None, b"\xfekey") or letter.value() == value
+    told = letter.headers() or []
+    assert told[: len(more)] == more
+    context = dict(told)
+    assert context["hec.reason"] == reason.encode()
+    assert context["hec.record.timestamp"] == str(now - 30 * DAY_MS).encode()
+    assert context["__connect.errors.offset"] == b"1"
+    assert abs(letter.timestamp()[1] - time.time() * 1000) < 60_000
+    assert only_commit(kafka) == 3
+    summary = running.sink.summary()
+    assert (summary.records, summary.delivered, summary.dead_lettered, summary.skipped) == (3, 2, 1, 0)
+    assert summary.committed
+    assert running.metrics.total("dead_letters", reason=reason) == 1
+
+
+@pytest.mark.parametrize("shift_ms", [-30 * DAY_MS, 2 * 3_600_000])
+def test_the_original_time_is_kept_in_a_header(kafka: MockKafka, hec: Emulator, shift_ms: int) -> None:
+    """A dead letter is written now, whenever its record was; its time is told in a header."""
+    then = int(time.time() * 1000) + shift_ms
+    produce(kafka.bootstrap, "logs", [b"\xff"], timestamps=[then])
+    assert run_to_end(sink_config(kafka, hec))[0] == ExitCode.OK
+    (letter,) = read_all(kafka.bootstrap, LETTERS)
+    assert dict(letter.headers() or [])["hec.record.timestamp"] == str(then).encode()
+    assert abs(letter.timestamp()[1] - time.time() * 1000) < 60_000
+
+
+def test_tombstones_and_dropped_topics_settle(hec: Emulator) -> None:
+    """Records that are skipped on purpose are committed and counted, and nothing is sent for them."""
+    with MockKafka({"logs": 1, "noise": 1, LETTERS: 1}) as kafka:
+        produce(kafka.bootstrap, "logs", [b"good", None, None], keys=[b"a", b"b", b"c"])
+        produce(kafka.bootstrap, "noise", lines(5))
+        drop = Route(topics=("noise",), action="drop")
+        code, running = run_to_end(sink_config(kafka, hec, "logs", "noise", route=[drop]))
+        assert code == ExitCode.OK
+        assert set(indexed(hec)) == {("logs", 0, 0)}
+        assert only_commit(kafka) == 3
+        assert committed(kafka.bootstrap, GROUP, "noise", [0]) == {0: 5}
+        assert running.sink.summary().skipped == 7
+        assert running.metrics.total("records_skipped", reason="tombstone") == 2
+        assert running.metrics.total("records_skipped", reason="drop") == 5
+
+
+def test_raw_routes_use_the_raw_endpoint_beside_the_other(hec: Emulator) -> None:
+    """Topics with value = raw go through a client of their own and settle in the same ledger."""
+    with MockKafka({"logs": 1, "plain": 1, LETTERS: 1}) as kafka:
+        produce(kafka.bootstrap, "logs", lines(3))
+        produce(kafka.bootstrap, "plain", [b"raw one", b"\xff", b"raw two"])
+        raw = Route(topics=("plain",), value="raw")
+        code, _ = run_to_end(sink_config(kafka, hec, "logs", "plain", route=[raw]))
+        assert code == ExitCode.OK
+        assert len(hec.events(containing="line ")) == 3
+        assert len(hec.events(containing="raw ")) >= 1
+        assert set(dead_lettered(kafka)) == {("plain", 0, 1)}
+        assert committed(kafka.bootstrap, GROUP, "plain", [0]) == {0: 3}
+
+
+@pytest.mark.parametrize(
+    ("routes", "kinds"),
+    [
+        ((), ["event"]),
+        ((Route(value="raw"),), ["raw"]),
+        ((Route(topics=("a",), value="raw"),), ["event", "raw"]),
+        ((Route(topics=("a",), value="raw", action="drop"),), ["event"]),
+    ],
+)
+def test_only_the_endpoints_that_routes_lead_to_are_used(
+    kafka: MockKafka, hec: Emulator, routes: tuple[Route, ...], kinds: list[str]
+) -> None:
+    """No client is made, and no endpoint probed, that no record can reach."""
+    assert _kinds(sink_config(kafka, hec, route=routes)) == kinds
+
+
+def test_an_index_from_a_record_is_refused_before_sending_the_second_time(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """Once Splunk refused an index, later records that name it are dead-lettered without a request."""
+    config = sink_config(kafka, hec, route=[Route(index="{header:i}")])
+    bad: Headers = [("i", b"secret")]
+    produce(kafka.bootstrap, "logs", [b"first"], headers=[bad])
+    with RunningSink(config) as running:
+        wait_for(lambda: running.metrics.total("dead_letters") == 1, "the first dead letter")
+        refused = hec.stats()["replies"]["400/7"]
+        produce(kafka.bootstrap, "logs", [b"second", b"good"], headers=[bad, [("i", b"main")]])
+        wait_for(lambda: only_commit(kafka) == 3, "the commit")
+        assert running.stopped() == ExitCode.OK
+    assert hec.stats()["replies"]["400/7"] == refused
+    first, second = letter_headers(kafka)
+    assert first["hec.reason"] == second["hec.reason"] == b"bad_index"
+    assert first["hec.code"] == b"7"
+    assert b"less than 5 minutes ago" in (second["hec.text"] or b"")
+
+
+def test_an_index_from_the_configuration_halts_and_dead_letters_nothing(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """If Splunk refuses an index that the configuration names, the deployment is at fault, not the record."""
+    feed(kafka, "logs", 1, 20)
+    config = sink_config(kafka, hec, route=[Route(index="secret")], hec_halt_patience_s=1)
+    with RunningSink(config) as running:
+        assert running.ended() == ExitCode.HEC
+        assert "index" in str(running.failure)
+    assert read_all(kafka.bootstrap, LETTERS) == []
+    assert only_commit(kafka) in (None, 0)
+    assert not indexed(hec)
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault", "reason"),
+    [
+        ({"hec_give_up_after_s": 0.5}, "busy", b"gave_up"),
+        ({"hec_on_ack_timeout": "unconfirmed", "hec_ack_deadline_s": 1}, "ack-never", b"unconfirmed"),
+    ],
+)
+def test_what_was_given_up_by_configuration_is_dead_lettered(
+    kafka: MockKafka, hec: Emulator, keys: dict[str, Any], fault: str, reason: bytes
+) -> None:
+    """A deadline that somebody configured ends in a dead letter that says so, never in silence."""
+    feed(kafka, "logs", 1, 3)
+    hec.set_faults(fault)
+    config = sink_config(kafka, hec, letter_max_consecutive=100, **keys)
+    assert run_to_end(config)[0] == ExitCode.OK
+    assert [headers["hec.reason"] for headers in letter_headers(kafka)] == [reason] * 3
+    assert only_commit(kafka) == 3
+
+
+def test_a_passing_produce_error_costs_time_only(kafka: MockKafka, hec: Emulator) -> None:
+    """A dead letter that the broker refuses three times for a moment is written in the end, once."""
+    produce(kafka.bootstrap, "logs", [b"\xff", b"good"])
+    kafka.push_errors(PRODUCE, [56, 56, 56])  # KAFKA_STORAGE_ERROR
+    code, _ = run_to_end(sink_config(kafka, hec, letter_properties={"retry.backoff.ms": 10}))
+    assert code == ExitCode.OK
+    assert dead_lettered(kafka) == {("logs", 0, 0): 1}
+    assert only_commit(kafka) == 2
+
+
+def test_a_dead_letter_topic_that_refuses_for_good_ends_the_sink(kafka: MockKafka, hec: Emulator) -> None:
+    """A rejected record that can be written nowhere ends the sink with 8, and stays uncommitted."""
+    produce(kafka.bootstrap, "logs", [b"good", b"\xff", b"good"])
+    kafka.push_errors(PRODUCE, [29] * 5)  # TOPIC_AUTHORIZATION_FAILED
+    with RunningSink(sink_config(kafka, hec)) as running:
+        assert running.ended() == ExitCode.DEAD_LETTER_TOPIC
+        assert LETTERS in str(running.failure)
+    assert only_commit(kafka) in (None, 0, 1)
+
+
+def test_a_full_queue_of_dead_letters_pauses_for_that_reason(kafka: MockKafka, hec: Emulator) -> None:
+    """While dead letters cannot be written nothing is fetched, the reason is told, and it heals by itself."""
+    produce(kafka.bootstrap, "logs", [b"\xff"] * 50)
+    small = {"queue.buffering.max.messages": 2, "retry.backoff.ms": 10, "linger.ms": 0}
+    kafka.push_errors(PRODUCE, [56] * 40)
+    with RunningSink(sink_config(kafka, hec, letter_properties=small)) as running:
+        wait_for(
+            lambda: any(one.code == "paused_dead_letters" for one in running.sink.readiness().reasons),
+            "the reason",
+        )
+        wait_for(lambda: running.metrics.total("paused", reason="dead_letters") == 1, "the metric")
+        kafka.clear_errors(PRODUCE)
+        wait_for(lambda: only_commit(kafka) == 50, "all to be written")
+        wait_for(lambda: running.sink.readiness().ready, "readiness")
+        assert running.metrics.total("paused", reason="dead_letters") == 0
+        assert running.stopped() == ExitCode.OK
+    assert dead_lettered(kafka) == {("logs", 0, offset): 1 for offset in range(50)}
+
+
+def test_on_reject_fail_commits_nothing_past_the_record(kafka: MockKafka, hec: Emulator) -> None:
+    """With on_reject = fail the first rejection ends the sink with 6, and it is read again next time."""
+    produce(kafka.bootstrap, "logs", [b"good", b"good", b"\xff", b"good"])
+    config = sink_config(kafka, hec, letter_on_reject="fail", letter_topic="")
+    for _ in range(2):
+        with RunningSink(config) as running:
+            assert running.ended() == ExitCode.DEAD_LETTER_LIMIT
+            assert "logs/0@2" in str(running.failure)
+        assert only_commit(kafka) in (None, 0, 1, 2)
+
+
+def test_a_rejection_by_splunk_fails_as_well_and_commits_what_came_before(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """With on_reject = fail what Splunk refuses ends the sink, and what was settled before is committed."""
+    produce(kafka.bootstrap, "logs", [b"good"], headers=[[("i", b"main")]])
+    route = Route(index="{header:i}")
+    config = sink_config(kafka, hec, route=[route], letter_on_reject="fail", letter_topic="")
+    with RunningSink(config) as running:
+        wait_for(lambda: indexed(hec), "the first record")
+        produce(kafka.bootstrap, "logs", [b"bad"], headers=[[("i", b"secret")]])
+        assert running.ended() == ExitCode.DEAD_LETTER_LIMIT
+        assert "bad_index" in str(running.failure)
+    assert only_commit(kafka) == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"), [({"letter_max_consecutive": 10}, 12), ({"letter_max_ratio": 0.1}, 1000)]
+)
+def test_too_many_rejections_end_the_sink(
+    kafka: MockKafka, hec: Emulator, keys: dict[str, Any], count: int
+) -> None:
+    """A topic that is rejected as a whole is not shredded into dead letters: exit 6."""
+    produce(kafka.bootstrap, "logs", [b"\xff"] * count)
+    with RunningSink(sink_config(kafka, hec, **keys)) as running:
+        assert running.ended() == ExitCode.DEAD_LETTER_LIMIT
+        assert "rejected" in str(running.failure)
+    letters = set(dead_lettered(kafka))
+    assert all(("logs", 0, offset) in letters for offset in range(only_commit(kafka) or 0))
+
+
+def test_the_budget_bounds_what_is_held(kafka: MockKafka) -> None:
+    """While acks are late no more is taken than the budget has room for; the rest follows when they come."""
+    feed(kafka, "logs", 1, 600, padding=500)
+    with Emulator(ack_delay="2s") as hec:
+        config = sink_config(kafka, hec, hec_in_flight_max_bytes=400_000, hec_in_flight_max_events=1_000)
+        with RunningSink(config) as running:
+            wait_for(lambda: running.metrics.total("paused", reason="budget") == 1, "the pause")
+            budget = running.sink._delivery.budget
+            assert budget.used_share <= 1
+            assert running.sink.summary().delivered < 600
+            assert "paused_budget" in [one.code for one in running.sink.readiness().reasons]
+            wait_for(lambda: only_commit(kafka) == 600, "the rest", 40)
+            assert running.metrics.total("paused", reason="budget") == 0
+            assert running.metrics.total("pause_seconds", reason="budget") > 0
+            assert running.stopped() == ExitCode.OK
+            assert (budget.used_bytes, budget.used_events) == (0, 0)
+        assert indexed(hec) == {("logs", 0, offset): 1 for offset in range(600)}
+
+
+def test_one_record_larger_than_the_budget_still_passes(kafka: MockKafka, hec: Emulator) -> None:
+    """A budget that is too small for one record must not stop the partition for ever."""
+    produce(kafka.bootstrap, "logs", [b"a", b"b" * 5000, b"c"])
+    assert run_to_end(sink_config(kafka, hec, hec_in_flight_max_bytes=1500))[0] == ExitCode.OK
+    assert set(indexed(hec)) == {("logs", 0, offset) for offset in range(3)}
+
+
+def delivery_of(kafka: MockKafka, hec: Emulator, **keys: Any) -> tuple[Delivery, OffsetLedger]:
+    """A delivery with one assigned partition, turned by the test itself."""
+    ledger = OffsetLedger()
+    ledger.assign({LOGS: 0})
+    return Delivery(sink_config(kafka, hec, **keys), ledger, Metrics()), ledger
+
+
+def consumed(ledger: OffsetLedger, *offsets: int, value: bytes = b"\xff") -> list[Message]:
+    """Records that arrived."""
+    found = [Message(topic="logs", partition=0, offset=offset, value=value) for offset in offsets]
+    ledger.open(found, 1.0)
+    return found
+
+
+def test_an_offset_dead_lettered_under_two_assignments_is_not_mixed_up(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """The report of a letter of an earlier assignment settles nothing of the current one, nor breaks it."""
+    delivery, ledger = delivery_of(kafka, hec)
+    try:
+        kafka.rtt(0.3)
+        delivery.take(consumed(ledger, 0))
+        delivery.settle()
+        ledger.revoke([LOGS])
+        ledger.assign({LOGS: 0})
+        delivery.take(consumed(ledger, 0))
+        delivery.settle()
+        end = time.monotonic() + 20
+        while ledger.open_count() and time.monotonic() < end:
+            delivery.settle()
+            assert delivery.dead_lettered or ledger.committable() == {LOGS: 0}
+            delivery.wait(0.01)
+        assert (delivery.dead_lettered, ledger.fenced) == (1, 1)
+        assert (delivery.budget.used_bytes, delivery.budget.used_events) == (0, 0)
+    finally:
+        delivery.close()
+    assert end_offsets(kafka.bootstrap, LETTERS) == {0: 2}
+
+
+def test_a_rejection_after_the_partition_went_writes_no_dead_letter(kafka: MockKafka, hec: Emulator) -> None:
+    """The new owner reads the record again and will write the letter: two would be one too many."""
+    delivery, ledger = delivery_of(kafka, hec)
+    try:
+        late = Records([(consumed(ledger, 0, 1), ledger.epochs)])
+        ledger.revoke([LOGS])
+        ledger.assign({LOGS: 0})
+        rejected = Outcome(kind=OutcomeKind.REJECTED, refs=late, count=2, reason="invalid_event")
+        delivery._settle(rejected)
+        assert delivery.settle() == 0
+        assert ledger.fenced == 2
+        assert delivery.budget.used_events == 0
+        assert not delivery._letters
+    finally:
+        delivery.close()
+
+
+def test_what_ends_with_us_is_left_open(kafka: MockKafka, hec: Emulator) -> None:
+    """A record that was given up because the client closes is neither settled nor dead-lettered."""
+    delivery, ledger = delivery_of(kafka, hec)
+    try:
+        records = Records([(consumed(ledger, 0), ledger.epochs)])
+        gone = Outcome(kind=OutcomeKind.GAVE_UP, refs=records, count=1, reason="closed")
+        assert delivery._settle(gone) == 0
+        assert ledger.committable() == {LOGS: 0}
+        assert not delivery._letters
+    finally:
+        delivery.close()
+
+
+def test_waiting_records_of_partitions_that_go_are_left_to_the_next_owner(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """What no client has yet is dropped for those partitions alone, and its budget is given back."""
+    other = TopicPartition("logs", 1)
+    keys = {"hec_in_flight_max_events": 1, "letter_properties": {"queue.buffering.max.messages": 1}}
+    delivery, ledger = delivery_of(kafka, hec, **keys)
+    try:
+        hec.set_faults("busy")
+        ledger.assign({other: 0})
+        mixed = [
+            Message(topic="logs", partition=number % 2, offset=number // 2, value=b"good")
+            for number in range(6)
+        ]
+        ledger.open(mixed, 1.0)
+        delivery.take(mixed)
+        assert not delivery.submit()
+        waiting = [send for send, _ in delivery._waiting]
+        before = sum(len(send.lines) for send in waiting)
+        for number in range(2):
+            message = Message(topic="logs", partition=number, offset=9, value=b"\xff")
+            ledger.open([message], 1.0)
+            delivery._reject(message, ledger.epochs, Refusal(message, "undecodable", "", "DECODE"))
+        held = delivery.budget.used_events
+        dropped = delivery.drop_waiting([LOGS])
+        left = [message for send in waiting for message in send.messages]
+        assert {message.partition() for message in left} == {1}
+        assert [letter.run.at for letter in delivery._letters] == [other]
+        assert dropped == before - len(left) + 1
+        assert delivery.budget.used_events == held - 1
+        assert all(len(send.lines) == len(send.messages) for send in waiting)
+    finally:
+        delivery.close()

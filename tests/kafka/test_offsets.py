@@ -1,0 +1,220 @@
+"""The ledger against a naive model: sets of offsets, and nothing clever."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Message
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, TopicPartition, consecutive, place
+
+P, Q = TopicPartition("t", 0), TopicPartition("t", 1)
+PARTITIONS = [P, Q, TopicPartition("u", 0)]
+
+
+def record(at: TopicPartition, offset: int) -> Message:
+    """A record as consumed."""
+    return Message(topic=at.topic, partition=at.partition, offset=offset, value=b"v")
+
+
+def records(at: TopicPartition, *offsets: int) -> list[Message]:
+    """Several of one partition."""
+    return [record(at, offset) for offset in offsets]
+
+
+def opened(*offsets: int, start: int | None = 0) -> OffsetLedger:
+    """A ledger with one partition and some open records."""
+    ledger = OffsetLedger()
+    ledger.assign({P: start})
+    ledger.open(records(P, *offsets), 1.0)
+    return ledger
+
+
+def run(ledger: OffsetLedger, first: int, last: int) -> Run:
+    """A run of the current assignment of P."""
+    return Run(P, ledger.epochs[P], first, last)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any order of assignments, chunks with gaps, settlements in pieces, ends, jumps and revocations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = OffsetLedger()
+        self.seen: dict[TopicPartition, int | None] = {}
+        self.open_: dict[TopicPartition, set[int]] = {}
+        self.in_flight: list[Run] = []
+        self.fenced = 0
+
+    @rule(at=st.sampled_from(PARTITIONS), start=st.none() | st.integers(0, 50))
+    def assign(self, at: TopicPartition, start: int | None) -> None:
+        """A partition comes, perhaps again."""
+        self.ledger.assign({at: start})
+        self.seen[at], self.open_[at] = start, set()
+
+    @rule(going=st.sets(st.sampled_from(PARTITIONS)))
+    def revoke(self, going: set[TopicPartition]) -> None:
+        """Partitions go."""
+        self.ledger.revoke(going)
+        for at in going:
+            self.seen.pop(at, None)
+            self.open_.pop(at, None)
+
+    @precondition(lambda self: self.seen)
+    @rule(data=st.data(), gaps=st.lists(st.integers(0, 3), min_size=1, max_size=8))
+    def consume(self, data: st.DataObject, gaps: list[int]) -> None:
+        """Records of one or two partitions arrive, interleaved, with gaps."""
+        chunk: list[Message] = []
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.seen)), min_size=1, max_size=2))
+        for gap in gaps:
+            for at in chosen:
+                offset = (self.seen[at] or 0) + gap
+                chunk.append(record(at, offset))
+                self.seen[at] = offset + 1
+                self.open_[at].add(offset)
+        self.ledger.open(chunk, 1.0)
+        self.in_flight += Records([(chunk, self.ledger.epochs)]).runs()
+
+    @precondition(lambda self: self.in_flight)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        """A part of what is under way settles, in whatever order, also for an assignment that is over."""
+        one = self.in_flight.pop(data.draw(st.integers(0, len(self.in_flight) - 1)))
+        first = data.draw(st.integers(one.first, one.last))
+        last = data.draw(st.integers(first, one.last))
+        rest = [(one.first, first - 1), (last + 1, one.last)]
+        self.in_flight += [one._replace(first=low, last=high) for low, high in rest if low <= high]
+        is_current = self.ledger.epochs.get(one.at) == one.epoch
+        assert self.ledger.settle(one._replace(first=first, last=last)) is is_current
+        if is_current:
+            self.open_[one.at] -= set(range(first, last + 1))
+        else:
+            self.fenced += last - first + 1
+
+    @rule(at=st.sampled_from(PARTITIONS), beyond=st.integers(-3, 5), is_jump=st.booleans())
+    def reach_end(self, at: TopicPartition, beyond: int, is_jump: bool) -> None:
+        """The end of a partition is told, or what comes next is gone."""
+        offset = max(0, (self.seen.get(at) or 0) + beyond)
+        (self.ledger.jump if is_jump else self.ledger.reached_end)(at, offset)
+        if at in self.seen:
+            seen = self.seen[at]
+            self.seen[at] = offset if seen is None else max(seen, offset)
+
+    @invariant()
+    def committable_is_the_first_open_offset_else_the_next(self) -> None:
+        """The promise: nothing open lies below what may be committed."""
+        expected = {at: min(self.open_[at], default=self.seen[at]) for at in self.seen}
+        known = {at: offset for at, offset in expected.items() if offset is not None}
+        assert self.ledger.committable() == known
+        assert self.ledger.committable([P]) == {at: one for at, one in known.items() if at == P}
+
+    @invariant()
+    def counts_agree(self) -> None:
+        """What is open, fenced and next is counted right."""
+        assert self.ledger.open_count() == sum(map(len, self.open_.values()))
+        assert self.ledger.open_count([Q]) == len(self.open_.get(Q, ()))
+        assert self.ledger.fenced == self.fenced
+        assert self.ledger.positions() == {at: seen for at, seen in self.seen.items() if seen is not None}
+        assert self.ledger.epochs.keys() == self.seen.keys()
+
+
+class TestLedger(LedgerMachine.TestCase):
+    """Whatever happens in whatever order, the ledger allows what the naive model allows."""
+
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_offsets_that_were_never_seen_count_as_settled() -> None:
+    """Compaction and transaction markers leave gaps, which must not hold the commit back."""
+    ledger = opened(3, 7)
+    assert ledger.committable() == {P: 3}
+    ledger.settle(run(ledger, 3, 3))
+    assert ledger.committable() == {P: 7}
+    ledger.settle(run(ledger, 7, 7))
+    ledger.reached_end(P, 9)
+    assert ledger.committable() == {P: 9}
+
+
+def test_a_partition_without_a_position_has_nothing_to_commit() -> None:
+    """Before anything is known of a partition no offset is made up for it."""
+    ledger = opened(start=None)
+    assert ledger.committable() == ledger.positions() == {}
+    ledger.reached_end(P, 0)
+    assert ledger.committable() == {P: 0}
+
+
+def test_a_late_settlement_is_fenced_after_the_partition_came_back() -> None:
+    """An acknowledgement of an earlier assignment settles nothing in the current one."""
+    ledger = opened(0, 1)
+    late = run(ledger, 0, 1)
+    ledger.revoke([P])
+    assert not ledger.settle(late)
+    ledger.assign({P: 0})
+    ledger.open(records(P, 0, 1), 1.0)
+    assert not ledger.is_current(late)
+    assert not ledger.settle(late)
+    assert ledger.fenced == 4
+    assert ledger.committable() == {P: 0}
+
+
+@pytest.mark.parametrize(("first", "last"), [(4, 4), (0, 0), (2, 3), (5, 7), (3, 3)])
+def test_settling_what_is_not_open_is_a_fault(first: int, last: int) -> None:
+    """Settling twice, or what was never read, is a fault of ours and must not pass in silence."""
+    ledger = opened(1, 2, 5)
+    ledger.settle(run(ledger, 2, 2))
+    with pytest.raises(AssertionError, match="open"):
+        ledger.settle(run(ledger, first, last))
+
+
+def test_reading_an_offset_twice_is_a_fault() -> None:
+    """A record below the position would be counted twice: the sink must end, not guess."""
+    ledger = opened(5)
+    with pytest.raises(AssertionError, match="seen before"):
+        ledger.open(records(P, 5), 1.0)
+
+
+def test_the_oldest_open_record_tells_its_age() -> None:
+    """The time of the oldest open record is kept while parts of its chunk settle."""
+    ledger = opened(0, 1, 2)
+    ledger.open(records(P, 3), 9.0)
+    assert ledger.oldest_opened_at() == 1.0
+    ledger.settle(run(ledger, 1, 1))
+    assert ledger.oldest_opened_at() == 1.0
+    ledger.settle(run(ledger, 0, 0))
+    ledger.settle(run(ledger, 2, 2))
+    assert ledger.oldest_opened_at() == 9.0
+    ledger.settle(run(ledger, 3, 3))
+    assert ledger.oldest_opened_at() is None
+    assert repr(ledger) == "<OffsetLedger t/0 4+0>"
+
+
+@pytest.mark.parametrize(("start", "stop"), [(a, b) for a in range(7) for b in range(a, 7)])
+def test_a_slice_of_a_manifest_is_the_manifest_of_the_slice(start: int, stop: int) -> None:
+    """A batch may be cut anywhere: the parts stand for exactly their own records."""
+    first = records(P, 0, 1) + records(Q, 9)
+    second = records(P, 2, 4, 5)
+    manifest = Records.join([Records([(first, {P: 1, Q: 2})]), Records([(second, {P: 3, Q: 2})])])
+    places = [(*place(one), epoch) for one, epoch in zip(first + second, [1, 1, 2, 3, 3, 3], strict=True)]
+    part = manifest[start:stop]
+    assert len(part) == stop - start
+    assert [(run.at, run.first, run.epoch) for _, run in part.each()] == places[start:stop]
+    spread = [(run.at, o, run.epoch) for run in part.runs() for o in range(run.first, run.last + 1)]
+    assert spread == places[start:stop]
+
+
+def test_a_run_ends_at_a_gap_and_at_another_partition() -> None:
+    """A run holds strictly consecutive offsets of one partition, so that it can be settled as a range."""
+    mixed = records(P, 0, 1, 3) + records(Q, 4) + records(P, 4)
+    assert consecutive(mixed) == [(P, 0, 1), (P, 3, 3), (Q, 4, 4), (P, 4, 4)]
+    assert consecutive([]) == []
+
+
+def test_a_manifest_of_records_with_empty_values_keeps_them() -> None:
+    """A Message with an empty value is falsy, and must be counted, cut and settled all the same."""
+    empty = [Message(topic="t", partition=0, offset=offset, value=b"") for offset in (0, 1)]
+    assert not empty[0]
+    manifest = Records([(empty, {P: 1})])
+    assert manifest[1:].runs() == [Run(P, 1, 1, 1)]
+    assert len(list(manifest.each())) == 2
