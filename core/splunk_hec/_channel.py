@@ -73,6 +73,7 @@ class Channel:
         self.first: int | None = None
         self.last: int | None = None
         self.silent_replies = 0
+        self.is_numbered_by_us = True
         self.asked: dict[int, Attempt] = {}
         self.used_at = now
         self.counts_indexes_from: int | None = None
@@ -94,6 +95,8 @@ class Channel:
             return True
         if self.last is not None and ack_id <= self.last:
             return False
+        expected = 1 if self.last is None else self.last + 1
+        self.is_numbered_by_us &= ack_id <= expected + self.silent_replies
         self.first = ack_id if self.first is None else self.first
         self.last = ack_id
         return True
@@ -115,7 +118,9 @@ class Channel:
         """Rules 2 and 3: a POST whose outcome nobody knows was the last one here.
 
         If the server restarted in between, that POST may have been given the first id again, and each
-        reply that brought no id may have used up one more: ids up to first + 1 + r are not safe to ask.
+        reply that brought no id may have used up one more: ids up to first + 1 + r are not safe to ask. If
+        others than our requests have moved the numbers here (a counter for all channels, a random start),
+        that POST may have been given any of them: then no id is safe.
 
         Returns:
             The attempts that must not be asked again; they are already removed.
@@ -124,7 +129,8 @@ class Channel:
         if self.first is None:
             return []
         unsafe = self.first + 1 + self.silent_replies
-        return [self.asked.pop(ack_id) for ack_id in sorted(self.asked) if ack_id <= unsafe]
+        ended = [ack_id for ack_id in sorted(self.asked) if ack_id <= unsafe or not self.is_numbered_by_us]
+        return [self.asked.pop(ack_id) for ack_id in ended]
 
     def die(self) -> list[Attempt]:
         """Rule 4: never ask again. Returns all attempts; they are already removed."""
