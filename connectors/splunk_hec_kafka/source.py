@@ -130,11 +130,13 @@ class KafkaSource:
         Raises:
             SinkFailure: Kafka failed for good. What had arrived is neither opened nor committed.
         """
-        messages = self._gather(count, timeout_s)
-        if self._gone_meanwhile:
-            messages = self._of_this_assignment(messages)
+        gathered = self._gather(count, timeout_s)
+        gone = self._gone_meanwhile
+        messages = [one for one in gathered if place(one)[0] not in gone] if gone else gathered
         records = [message for message in messages if message.error() is None]
         self._ledger.open(records, self._clock())
+        if len(messages) < len(gathered):
+            self._read_again(gone)
         if len(records) < len(messages):
             epochs = self._ledger.epochs
             for message in messages:
@@ -167,18 +169,10 @@ class KafkaSource:
             raise self.failure
         return messages
 
-    def _of_this_assignment(self, messages: list[Message]) -> list[Message]:
-        """Without records and ends of partitions that went while these were gathered.
-
-        A partition that came back in the same moment is read again from its start: records of both
-        assignments could be among these.
-        """
-        gone = self._gone_meanwhile
-        kept = [message for message in messages if place(message)[0] not in gone]
-        if len(kept) < len(messages):
-            back = {at: OFFSET_BEGINNING for at in gone if at in self._ledger.epochs}
-            self._read_from(back | self._ledger.committable(back))
-        return kept
+    def _read_again(self, gone: set[TopicPartition]) -> None:
+        """Read partitions that went and came back in one call from their start: both were mixed."""
+        back = {at: OFFSET_BEGINNING for at in gone if at in self._ledger.epochs}
+        self._read_from(back | self._ledger.committable(back))
 
     def _read_from(self, wanted: dict[TopicPartition, int]) -> None:
         """Move to these positions by assigning anew: seek refuses a partition that is not being fetched."""
