@@ -64,9 +64,9 @@ def run(bootstrap: str, sink: SinkProcess, splunk: Splunk, given: argparse.Names
     started = time.monotonic()
     with sink, Observer(bootstrap, GROUP, TOPIC, f"{TOPIC}.dead", splunk.journal) as observer:
         kills = KillRun(bootstrap, TOPIC, GROUP, sink, splunk)
-        for number, share in enumerate(kill_moments(given.seed, given.kills), 1):
-            kills.kill_at(share, given.records)
-            print(f"kill {number:>2} at {share:6.1%}: {kills.repeated[-1]:>6,} indexed and not committed")
+        for number, events in enumerate(kill_moments(given.seed, given.kills, given.records), 1):
+            kills.kill_after(events)
+            print(f"kill {number:>2} after {events:>6,}: {kills.repeated[-1]:>6,} indexed and not committed")
         while lag(bootstrap, GROUP, TOPIC):
             time.sleep(0.2)
         code = sink.terminate()

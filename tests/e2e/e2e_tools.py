@@ -469,12 +469,15 @@ class KillRun:
         self._indexed: set[Place] = set()
         self.repeated: list[int] = []
 
-    def kill_at(self, share: float, total: int) -> None:
-        """Kill the sink once such a share of all records is indexed, and start it again.
+    def kill_after(self, events: int) -> None:
+        """Kill the sink once it brought so many events, and start it again.
 
         Between the two the server indexes all that it took: so it is known which records come twice.
         """
-        self._sink.wait_until(lambda: len(self._read()) >= share * total, f"{share:.0%} is indexed", 120)
+        before = self._splunk.stats()["events_indexed"]
+        self._sink.wait_until(
+            lambda: self._splunk.stats()["events_indexed"] >= before + events, f"{events} events came", 120
+        )
         self._sink.kill()
         wait_for(lambda: self._splunk.stats()["events_waiting"] == 0, "the server to index what it took", 60)
         done = committed(self._bootstrap, self._group, self._topic, end_offsets(self._bootstrap, self._topic))
@@ -486,10 +489,10 @@ class KillRun:
         return self._indexed
 
 
-def kill_moments(seed: int, kills: int) -> list[float]:
-    """Random shares of a run, in order, within its first nine tenths."""
+def kill_moments(seed: int, kills: int, records: int) -> list[int]:
+    """After how many events to kill, each time: random, and in all fewer than there are records."""
     source = random.Random(seed)
-    return sorted(source.uniform(0.02, 0.9) for _ in range(kills))
+    return [int(source.uniform(0.01, 1.8) * records / 2 / kills) for _ in range(kills)]
 
 
 def rest(seconds: float) -> None:

@@ -46,8 +46,8 @@ def test_kill_9_loses_nothing_and_repeats_what_was_in_flight(real_kafka: RealKaf
             Observer(real_kafka.bootstrap, group, "killed", "killed.dead", splunk.journal) as observer,
         ):
             run = KillRun(real_kafka.bootstrap, "killed", group, sink, splunk)
-            for share in kill_moments(SEED, KILLS):
-                run.kill_at(share, RECORDS)
+            for events in kill_moments(SEED, KILLS, RECORDS):
+                run.kill_after(events)
             sink.wait_until(lambda: lag(real_kafka.bootstrap, group, "killed") == 0, "no lag", 120)
             assert sink.terminate() == 0
         assert observer.accusations == []
