@@ -215,6 +215,7 @@ class Observer:
     def __exit__(self, *_: object) -> None:
         self._wanted.set()
         self._thread.join(30)
+        self._sample()
         self._consumer.close()
 
     def _run(self) -> None:

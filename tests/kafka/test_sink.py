@@ -23,8 +23,11 @@ from sink_tools import (
 from splunk_hec._lane import Lane
 from splunk_hec_emulator import Emulator
 from splunk_hec_kafka._mock_kafka import MockKafka
-from splunk_hec_kafka.failures import ExitCode
+from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.metrics import Metrics
+from splunk_hec_kafka.offsets import TopicPartition
 from splunk_hec_kafka.readying import fix_of
+from splunk_hec_kafka.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +69,7 @@ def test_every_record_is_indexed_once_and_committed(kafka: MockKafka, hec: Emula
     with Observer(kafka, hec, "logs", 2) as observer:
         code, running = run_to_end(sink_config(kafka, hec))
     observer.check()
+    assert observer.committed == {0: 1500, 1: 1500}
     assert code == ExitCode.OK
     assert indexed(hec) == dict.fromkeys(expected, 1)
     assert commits(kafka) == [1500, 1500]
@@ -232,6 +236,34 @@ def test_a_token_refused_in_flight_halts_and_ends_with_5(kafka: MockKafka, hec: 
         assert running.ended() == ExitCode.HEC
     assert commits(kafka) == [10, 0]
     assert not read_all(kafka.bootstrap, LETTERS)
+
+
+def test_a_full_budget_does_not_hide_a_refusal(kafka: MockKafka, hec: Emulator) -> None:
+    """With no room left and no patience the refusal ends the sink all the same."""
+    feed(kafka, "logs", 1, 10)
+    config = sink_config(kafka, hec, hec_halt_patience_s=0, hec_in_flight_max_events=5)
+    with RunningSink(config) as running:
+        wait_for(lambda: commits(kafka) == [10, 0], "the first records")
+        hec.set_tokens("another:ack")
+        produce(kafka.bootstrap, "logs", lines(50), partition=0)
+        assert running.ended() == ExitCode.HEC
+    assert commits(kafka) == [10, 0]
+
+
+def test_a_failure_while_partitions_go_ends_the_sink_later(kafka: MockKafka, hec: Emulator) -> None:
+    """Nothing can be raised in a rebalance callback: the failure is kept for the loop."""
+    config = sink_config(kafka, hec, letter_on_reject="fail", letter_topic="")
+    sink = Sink(config, metrics=Metrics())
+    try:
+        at = TopicPartition("logs", 0)
+        sink._ledger.assign({at: 0})
+        sink._ledger.open([Message(topic="logs", partition=0, offset=0, value=b"x")], 1.0)
+        sink._delivery._refusal = SinkFailure(ExitCode.DEAD_LETTER_LIMIT, "refused", "mend it")
+        sink._drain_revoked([at], is_lost=False)
+        assert sink._source.failure is sink._delivery._refusal
+    finally:
+        sink._delivery.close()
+        sink._source.close()
 
 
 def test_a_halted_token_that_heals_resumes(kafka: MockKafka, hec: Emulator) -> None:
