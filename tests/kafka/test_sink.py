@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Message
 from kafka_tools import committed, produce, read_all, wait_for
 from sink_tools import (
     GROUP,

@@ -90,10 +90,19 @@ class _Script:
     def get_watermark_offsets(self, at: Position, **_: object) -> tuple[int, int] | None:
         return self.ends.get(at.partition)
 
-    def pause(self, *_partitions: object) -> None:
+    def pause(self, partitions: list[Position]) -> None:
+        self.moved.append(("pause", {one.partition: one.offset for one in partitions}))
+
+    def resume(self, partitions: list[Position]) -> None:
+        self.moved.append(("resume", {one.partition: one.offset for one in partitions}))
+
+    def unassign(self) -> None:
         """Nothing to note."""
 
-    resume = unassign = close = pause
+    close = unassign
+
+    def assignment(self) -> list[Position]:
+        return [Position(*P)]
 
     def assign(self, partitions: list[Position]) -> None:
         self.moved.append(("assign", {one.partition: one.offset for one in partitions}))
@@ -183,9 +192,10 @@ def test_a_partition_that_came_back_in_the_same_call_is_read_from_its_start(
     assert offsets(it.source.consume(9, 0)) == [(1, 2)]
     assert it.ledger.committable() == {P: 4, Q: 1}
     assert it.ledger.positions()[P] == 4
-    name, moved = script.moved[-1]
-    assert (name, moved[0]) == ({"range": "assign", "cooperative": "add"}[protocol], 4)
-    assert moved.get(1, 3) == 3
+    again = {"range": [("assign", {0: 4, 1: 3})], "cooperative": [("remove", {0: 4}), ("add", {0: 4})]}
+    moved = [one for one in script.moved if one[0] != "resume"]
+    assert moved[len(moved) - len(again[protocol]) :] == again[protocol]
+    assert sum(name in ("assign", "add") for name, _ in moved) == 3
 
 
 def test_a_partition_without_a_position_that_came_back_is_read_from_the_beginning(
@@ -202,7 +212,7 @@ def test_a_partition_without_a_position_that_came_back_is_read_from_the_beginnin
     it = Scripted(sink_config(kafka, hec), script)
     it.source.consume(9, 0)
     assert it.source.consume(9, 0) == []
-    assert script.moved[-1] == ("assign", {0: OFFSET_BEGINNING})
+    assert script.moved[::2] == [("assign", {0: OFFSET_BEGINNING})] * 3
 
 
 def test_nothing_is_committed_for_lost_partitions(kafka: MockKafka, hec: Emulator) -> None:
@@ -228,7 +238,9 @@ def test_closing_commits_nothing_and_starts_nothing(kafka: MockKafka, hec: Emula
     it = Scripted(sink_config(kafka, hec), script)
     it.source.consume(9, 0)
     it.source.close()
+    before = list(script.moved)
     script.assigned(Q)
+    assert script.moved == before
     script.revoked(P)
     script.lost(Q)
     assert script.commits == []
@@ -256,6 +268,52 @@ def test_records_of_a_topic_made_anew_are_fenced(kafka: MockKafka, hec: Emulator
     assert it.ledger.committable()[P] == 0
     assert it.lost == []
     assert script.moved[-1][1][0] == 0
+
+
+def test_a_partition_that_is_moved_stays_paused(kafka: MockKafka, hec: Emulator) -> None:
+    """Assigning anew forgets the pause: it is said again, or a full budget would be overrun."""
+    gone = [event(P, 5, KafkaError._AUTO_OFFSET_RESET)]
+    script = _Script(lambda it: it.assigned(P) or [], lambda _: gone)
+    script.starts, script.ends = {P: 5}, {0: (7, 9)}
+    it = Scripted(sink_config(kafka, hec), script)
+    it.source.consume(9, 0)
+    it.source.pause(is_paused=True)
+    it.source.consume(9, 0)
+    assert script.moved[-2:] == [("assign", {0: 7}), ("pause", {0: 7})]
+    assert it.lost == [(P, 5, 7)]
+
+
+def test_a_new_assignment_is_paused_or_resumed_by_what_holds_now(kafka: MockKafka, hec: Emulator) -> None:
+    """A partition keeps its pause while it is away: each assignment says what holds now, either way."""
+    script = _Script(lambda it: it.assigned(P) or [], lambda it: it.assigned(Q) or [])
+    it = Scripted(sink_config(kafka, hec), script)
+    it.source.consume(9, 0)
+    it.source.pause(is_paused=True)
+    it.source.consume(9, 0)
+    assert [moved for moved in script.moved if moved[0] != "assign"] == [
+        ("resume", {0: OFFSET_BEGINNING}),
+        ("pause", {0: -1001}),
+        ("pause", {1: OFFSET_BEGINNING}),
+    ]
+
+
+def test_the_end_that_latest_found_is_committed_before_anything_is_read(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """The next member must not look the end up anew: what came in between would be read by nobody."""
+
+    def assign(script: _Script) -> list[Message]:
+        script.assigned(P)
+        assert script.commits == [{0: 7}]
+        return []
+
+    script = _Script(assign)
+    script.ends = {0: (2, 7)}
+    it = Scripted(sink_config(kafka, hec, kafka_start="latest"), script)
+    it.source.enquiries._known_at_start = {P}
+    it.source.consume(9, 0)
+    assert it.ledger.committable() == {P: 7}
+    assert it.source.commits.are_up_to_date()
 
 
 def test_events_of_partitions_that_are_not_ours_change_nothing(kafka: MockKafka, hec: Emulator) -> None:
