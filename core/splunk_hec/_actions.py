@@ -98,11 +98,6 @@ class Effects(msgspec.Struct):
     gone: list[str] = msgspec.field(default_factory=list[str])
     notes: list[str] = msgspec.field(default_factory=list[str])
 
-    def __bool__(self) -> bool:
-        return bool(
-            self.settled or self.surrendered or self.resends or self.retired or self.gone or self.notes
-        )
-
 
 class LaneHealth(msgspec.Struct, frozen=True):
     """How a lane sees its endpoint. `halted_since` and `failing_since` in monotonic seconds."""

@@ -73,6 +73,7 @@ class Channel:
         self.first: int | None = None
         self.last: int | None = None
         self.silent_replies = 0
+        self._silent_at_first = 0
         self.is_numbered_by_us = True
         self.asked: dict[int, Attempt] = {}
         self.used_at = now
@@ -97,7 +98,8 @@ class Channel:
             return False
         expected = 1 if self.last is None else self.last + 1
         self.is_numbered_by_us &= ack_id <= expected + self.silent_replies
-        self.first = ack_id if self.first is None else self.first
+        if self.first is None:
+            self.first, self._silent_at_first = ack_id, self.silent_replies
         self.last = ack_id
         return True
 
@@ -114,13 +116,19 @@ class Channel:
         if self.state is State.ACTIVE:
             self.state = State.DRAINING
 
-    def retire_after_unknown(self) -> list[Attempt]:
+    @property
+    def start(self) -> int | None:
+        """The id at which the server began to number here; None if a refusal may have used one up before."""
+        return self.first if self._silent_at_first == 0 else None
+
+    def retire_after_unknown(self, *, are_starts_alike: bool = True) -> list[Attempt]:
         """Rules 2 and 3: a POST whose outcome nobody knows was the last one here.
 
         If the server restarted in between, that POST may have been given the first id again, and each
         reply that brought no id may have used up one more: ids up to first + 1 + r are not safe to ask. If
         others than our requests have moved the numbers here (a counter for all channels, a random start),
-        that POST may have been given any of them: then no id is safe.
+        that POST may have been given any of them: then no id is safe. Nor is it where channels were seen to
+        start at different ids (`are_starts_alike` is False): a restart may then start anywhere.
 
         Returns:
             The attempts that must not be asked again; they are already removed.
@@ -128,8 +136,9 @@ class Channel:
         self.retire()
         if self.first is None:
             return []
+        is_bounded = self.is_numbered_by_us and are_starts_alike
         unsafe = self.first + 1 + self.silent_replies
-        ended = [ack_id for ack_id in sorted(self.asked) if ack_id <= unsafe or not self.is_numbered_by_us]
+        ended = [ack_id for ack_id in sorted(self.asked) if ack_id <= unsafe or not is_bounded]
         return [self.asked.pop(ack_id) for ack_id in ended]
 
     def die(self) -> list[Attempt]:

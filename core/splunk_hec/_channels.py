@@ -36,6 +36,7 @@ class Channels:
     def __init__(self, new_channel_id: Callable[[], str]) -> None:
         self.retired: list[str] = []
         self.gone: list[str] = []
+        self._starts: set[int] = set()
         self._new_channel_id = new_channel_id
         self._all: list[Channel] = []
         self._active: Channel | None = None
@@ -99,6 +100,16 @@ class Channels:
         if channel in self._all:
             self._all.remove(channel)
         self.gone.append(channel.id)  # again if it was asked once more: that gave it cookies again
+
+    def note_start(self, channel: Channel) -> None:
+        """Remember at which id this server begins to number a channel."""
+        if channel.start is not None:
+            self._starts.add(channel.start)
+
+    @property
+    def are_starts_alike(self) -> bool:
+        """Whether all channels so far began at the same id."""
+        return len(self._starts) <= 1
 
     def note_reset(self, now: float) -> bool:
         """Ids fell back once more. True: so often that one batch per channel is the rule from now on."""

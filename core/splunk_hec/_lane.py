@@ -198,6 +198,7 @@ class Lane:
             self._reset(channel, now)
             self.work.resend([batch], "channel_reset")
             return
+        self.channels.note_start(channel)
         was_doubted, channel.is_doubted = channel.is_doubted, False
         self._act_on(post, reply, answer, now, wall_s)
         if was_doubted and channel.counts_indexes_from != 1:
@@ -286,7 +287,7 @@ class Lane:
 
     def after_unknown(self, channel: Channel) -> None:
         """Rules 2 and 3: post on a fresh channel, and believe nothing that a restart may have re-issued."""
-        unsafe = channel.retire_after_unknown()
+        unsafe = channel.retire_after_unknown(are_starts_alike=self.channels.are_starts_alike)
         self.channels.retire(channel, "unknown_reply")
         self.work.resend_attempts(unsafe, "unknown_reply")
 

@@ -11,26 +11,21 @@ has to wait seals all open batches first: otherwise it could wait for its own ha
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-import random
 import threading
 import time
-import uuid
 from typing import TYPE_CHECKING, Self
 
-from splunk_hec._actions import LaneSettings, Settled
-from splunk_hec._batching import Batch, BatchBuilder
+from splunk_hec._batching import BatchBuilder
 from splunk_hec._budget import Budget
+from splunk_hec._crew import LOOK_AGAIN_S, Crew
 from splunk_hec._envelope import EnvelopeEncoder, index_of, raw_index_of
 from splunk_hec._gzip import codec_for
 from splunk_hec._health import Health, assess
-from splunk_hec._lane import Lane
 from splunk_hec._probe import Probe, probe
 from splunk_hec._queue import BatchQueue, Mailbox
 from splunk_hec._stream import Stream
-from splunk_hec._worker import Wire, Worker
+from splunk_hec._worker import Wire
 from splunk_hec.config import HecConfig, TokenSource
 from splunk_hec.errors import ClosedError, DeliveryFailed, Halted, InvalidEvent
 from splunk_hec.events import Envelope, Event, Outcome, OutcomeKind
@@ -41,12 +36,8 @@ if TYPE_CHECKING:
 
     from splunk_hec._protocol import Transport
 
-log = logging.getLogger("splunk_hec")
-
-JOIN_S = 1.0
-"""How long `close` waits for a worker whose request hangs; its batches are settled without it then."""
-_LOOK_AGAIN_S = 0.5
 _SLICE_SHARE = 8
+"""A large submission acquires the budget in slices of this share of it."""
 
 
 class HecClient:
@@ -86,21 +77,24 @@ class HecClient:
         limits = config.in_flight_max_bytes, config.in_flight_max_events
         self.budget = Budget(*limits) if budget is None else budget
         self.queue = BatchQueue(clock=clock, new_builder=self._new_builder, linger_s=config.linger_s)
-        self._observer = Silent() if observer is None else observer
         self._encoder = EnvelopeEncoder(config)
         self._wire = Wire(config, token, codec_for(config.gzip))
         self._transport_factory = transport_factory or (lambda: _over_requests(config))
         if transport_factory is None:
             _over_requests(config).close()  # a certificate file that cannot be read fails here, not in a lane
-        self._configured = frozenset({*configured_indexes, config.index} - {""})
         self._clock = clock
         self._pid = os.getpid()
-        self._guard = threading.Lock()
-        self._turning = threading.Lock()
-        self._workers: list[Worker] = []
-        self._threads: list[threading.Thread] = []
+        self._crew = Crew(
+            config,
+            self._wire,
+            self._transport_factory,
+            configured_indexes=frozenset({*configured_indexes, config.index} - {""}),
+            queue=self.queue,
+            budget=self.budget,
+            observer=Silent() if observer is None else observer,
+            clock=clock,
+        )
         self._is_closed = False
-        self._fault = ""
         self._default = Stream(self)
 
     def __repr__(self) -> str:
@@ -147,7 +141,8 @@ class HecClient:
         if self._is_closed:
             return
         self.flush(timeout_s)
-        self._stop()
+        self._is_closed = True
+        self._crew.stop()
         failures = [one for one in self._default.poll() if one.kind is not OutcomeKind.DELIVERED]
         if failures:
             raise DeliveryFailed(failures)
@@ -155,7 +150,8 @@ class HecClient:
     def abort(self) -> None:
         """Stop now; everything unsettled is settled as gave_up (`poll` still hands it out)."""
         if not self._is_closed and not self._is_foreign:
-            self._stop()
+            self._is_closed = True
+            self._crew.stop()
 
     def probe(self) -> Probe:
         """Ask each endpoint, without indexing anything, whether it would take our events.
@@ -172,8 +168,7 @@ class HecClient:
 
     def health(self) -> Health:
         """How the client stands with its endpoints; any thread, never blocks."""
-        lanes = [(worker.url, worker.health) for worker in self._workers]
-        return assess(self.config.urls, lanes, self._fault, self._clock())
+        return assess(self.config.urls, self._crew.health(), self._crew.fault, self._clock())
 
     # -- for streams and connectors --------------------------------------------------------------------
 
@@ -202,7 +197,7 @@ class HecClient:
     def acquire(self, charge: int, count: int, timeout_s: float | None) -> bool:
         """Room in the budget for events; False if there was none in time."""
         self.check_usable()
-        if any(worker.health.halted for worker in self._workers):
+        if self._crew.has_halted:
             self._raise_if_halted()
         if self.budget.try_acquire(charge, count):
             return True
@@ -210,7 +205,7 @@ class HecClient:
         self.queue.seal()
         while True:
             self._raise_if_halted()
-            left_s = _LOOK_AGAIN_S if deadline is None else min(_LOOK_AGAIN_S, deadline - self._clock())
+            left_s = LOOK_AGAIN_S if deadline is None else min(LOOK_AGAIN_S, deadline - self._clock())
             if left_s <= 0:
                 return False
             if self.config.threads:
@@ -231,8 +226,8 @@ class HecClient:
         if self._is_closed:
             raise ClosedError("the client is closed")
         self.check_process()
-        if not self._workers:
-            self._start()
+        if not self._crew.workers:
+            self._crew.start()
 
     def check_process(self) -> None:
         """Refuse to work in a forked child: its copies of events, locks and sockets are the parent's.
@@ -255,7 +250,7 @@ class HecClient:
     def turn_while_busy(self) -> None:
         """Without threads: do what can be done now."""
         if not self.config.threads:
-            self._turn()
+            self._crew.turn()
 
     def turn_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
         """Without threads: work until `is_done`, or the time is up."""
@@ -264,7 +259,7 @@ class HecClient:
         deadline = self._clock() + timeout_s
         patience = time.monotonic() + timeout_s  # an injected clock may stand still
         while not (is_done() or self._is_closed) and time.monotonic() < patience:
-            wake = self._turn(deadline)
+            wake = self._crew.turn(deadline)
             now = self._clock()
             if now >= deadline:
                 return
@@ -272,69 +267,6 @@ class HecClient:
                 linger = self.queue.next_linger()
                 until = min(deadline, wake, linger if linger is not None else deadline)
                 threading.Event().wait(max(0.0, until - now))
-
-    # -- lanes -------------------------------------------------------------------------------------------
-
-    def _turn(self, deadline: float = math.inf) -> float:
-        """Without threads: step each lane until none has anything to do; returns when one will have."""
-        wake = self._clock() + _LOOK_AGAIN_S
-        if self._is_closed or not self._turning.acquire(blocking=False):
-            return wake  # another caller is at it: a lane and its transport are one caller's at a time
-        try:
-            self.queue.seal_lingering()
-            for worker in self._workers:
-                wake = min(wake, worker.run_due(deadline, self._on_fault))
-        finally:
-            self._turning.release()
-        return wake
-
-    def _start(self) -> None:
-        with self._guard:
-            if self._workers:
-                return
-            urls = self.config.urls
-            count = max(len(urls), self.config.lanes) if self.config.threads else len(urls)
-            workers = [self._new_worker(urls[number % len(urls)]) for number in range(count)]
-            self._workers = workers
-            if self.config.threads:
-                for worker in workers:
-                    self._start_thread(worker)
-
-    def _start_thread(self, worker: Worker) -> None:
-        thread = threading.Thread(
-            target=worker.run, args=(self._on_fault,), name=f"hec-lane-{len(self._threads)}", daemon=True
-        )
-        self._threads.append(thread)
-        thread.start()
-
-    def _new_worker(self, url: str, *, has_acks: bool = False) -> Worker:
-        config = self.config
-        settings = LaneSettings(
-            url=url,
-            acks=None if config.ack == "auto" and not has_acks else config.ack != "off",
-            raw=config.endpoint == "raw",
-            ack_deadline_s=config.ack_deadline_s,
-            resend_on_ack_timeout=config.on_ack_timeout == "resend",
-            give_up_after_s=config.give_up_after_s,
-            may_leave=len(config.urls) > 1,
-            configured_indexes=self._configured,
-        )
-        lane = Lane(
-            settings,
-            random=random.Random(),  # noqa: S311 -- jitter, not secrets
-            new_channel_id=lambda: str(uuid.uuid4()).upper(),
-            codec=self._wire.codec,
-        )
-        return Worker(
-            lane,
-            self._transport_factory(),
-            self._wire,
-            queue=self.queue,
-            budget=self.budget,
-            observer=self._observer,
-            clock=self._clock,
-            wall=time.time,
-        )
 
     def _new_builder(self, box: Mailbox, query: str) -> BatchBuilder:
         return BatchBuilder(
@@ -344,45 +276,6 @@ class HecClient:
             query=query,
             raw=self.config.endpoint == "raw",
         )
-
-    def _on_fault(self, worker: Worker, error: Exception) -> None:
-        """A worker died of an exception: its batches move to a fresh lane, once."""
-        self._fault = f"a lane failed: {type(error).__name__}"
-        batches = worker.retire()
-        for batch in batches:
-            batch.moves += 1
-        movable = [batch for batch in batches if batch.moves == 1]
-        if not self.queue.put_back(movable):
-            self._give_up(movable, "closed", worker.url)
-        with self._guard:
-            if not self._is_closed:
-                # What had acknowledgements must not be taken for delivered without them.
-                fresh = self._new_worker(worker.url, has_acks=bool(worker.lane.acks))
-                self._workers = [fresh if one is worker else one for one in self._workers]
-                if self.config.threads:
-                    self._start_thread(fresh)
-        self._give_up([batch for batch in batches if batch.moves > 1], "internal", worker.url)
-
-    def _give_up(self, batches: list[Batch], reason: str, url: str = "") -> None:
-        settled = [Settled(batch, OutcomeKind.GAVE_UP, reason) for batch in batches]
-        self.budget.release(*self.queue.settle(settled, url))
-        for item in settled:
-            self._observer.count("events", item.batch.count, outcome=item.kind.value)
-
-    def _stop(self) -> None:
-        with self._guard:
-            self._is_closed = True
-        self.queue.stop()
-        self.budget.wake()
-        deadline = time.monotonic() + JOIN_S
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
-        for worker in self._workers:
-            self._give_up(worker.retire(), "closed", worker.url)
-            if not self.config.threads:
-                worker.close()
-        self._give_up(self.queue.drain(), "closed")
 
     def _raise_if_halted(self) -> None:
         health = self.health()

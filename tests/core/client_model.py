@@ -228,7 +228,7 @@ class ClientRun:
 
     def _make_deterministic(self, seed: int) -> None:
         """Lanes draw their jitter and channel ids from the seed, also those that replace failed ones."""
-        make, numbers = self.client._new_worker, iter(range(10**9))
+        make, numbers = self.client._crew._new_worker, iter(range(10**9))
 
         def make_seeded(url: str, *, has_acks: bool = False) -> Worker:
             worker = make(url, has_acks=has_acks)
@@ -237,7 +237,7 @@ class ClientRun:
             lane.endpoint._backoff._random = lane.asking._failures._random = Random(seed)
             return worker
 
-        self.client._new_worker = make_seeded
+        self.client._crew._new_worker = make_seeded
 
     # -- steps ---------------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class ClientRun:
     def turn(self) -> None:
         """Do what is due; if that is nothing, let time pass until something is."""
         before = self.wires.requests
-        wake = self.client._turn()
+        wake = self.client._crew.turn()
         if self.wires.requests == before:
             linger = self.client.queue.next_linger()
             self.clock.now = max(self.clock.now + 0.001, min(wake, linger if linger is not None else wake))

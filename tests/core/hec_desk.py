@@ -65,7 +65,7 @@ class Desk:
     def later(self, seconds: float = 1.0) -> None:
         """Let time pass, then let the client work."""
         self.clock.advance(seconds)
-        self.hec._turn()
+        self.hec._crew.turn()
 
     @property
     def posted(self) -> list[list[object]]:

@@ -72,7 +72,7 @@ class Run:
     def finish(self) -> dict[OutcomeKind, set[str]]:
         """Everything settled, each event once, and the budget is free again."""
         try:
-            assert self.stream.flush(30) == 0, self.hec._workers
+            assert self.stream.flush(30) == 0, self.hec._crew.workers
             self.outcomes += self.stream.poll()
         finally:
             self.hec.abort()
@@ -208,7 +208,7 @@ def test_no_fault_loses_an_event(fault: str) -> None:
         {"busy_prefix_ack": "none"}, {"refusal_consumes_id": True}, {"busy_consumes_id": True},
         {"empty_post_consumes_id": True}, {"near_capacity_has_ack_id": False}, {"incorrect_index_base": 0},
         {"fields_error_has_number": False}, {"has_capacity_codes": False},
-        {"channel_is_case_sensitive": True}, {"max_idle_time_s": 0.2, "ack_delay": "0.4s"},
+        {"channel_is_case_sensitive": True}, {"max_idle_time_s": 0.6, "ack_delay": "0.3s"},
         {"max_pending_acks_per_channel": 2}, {"max_channels": 6},
         {"scheme_is_case_sensitive": True}, {"accepts_array_body": False}, {"duplicate_keys": "refuse"},
         {"ack_delay": "0.01s..0.3s"},

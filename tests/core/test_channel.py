@@ -175,3 +175,26 @@ def test_three_resets_in_a_minute_mean_an_unsticky_balancer() -> None:
     assert not every.is_unsticky(NOW + 3 + UNSTICKY_S)
     later = NOW + 10_000
     assert not any(every.note_reset(later + 31 * number) for number in range(3 * MAX_RESETS))
+
+
+def test_where_channels_start_at_different_ids_none_is_safe_after_an_unknown_reply() -> None:
+    """Rule 3 where a server starts anywhere: after a restart the lost POST may have any of the ids."""
+    known = Channels(lambda: "C")
+    for first in (4, 9):
+        channel = channel_with(first, first + 1)
+        known.note_start(channel)
+    assert not known.are_starts_alike
+    channel = channel_with(0, 1, 2, 3, 4)
+    ended = channel.retire_after_unknown(are_starts_alike=known.are_starts_alike)
+    assert [attempt.ack_id for attempt in ended] == [0, 1, 2, 3, 4]
+
+
+def test_a_start_that_a_refusal_may_have_moved_is_no_evidence() -> None:
+    """A refusal that used up an id before the first one does not make a start at 0 look random."""
+    known = Channels(lambda: "C")
+    known.note_start(channel_with(0))
+    moved = Channel("moved", NOW)
+    moved.note_reply(None, NOW)
+    moved.note_reply(1, NOW)
+    known.note_start(moved)
+    assert known.are_starts_alike

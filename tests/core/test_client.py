@@ -336,6 +336,18 @@ def test_halted_is_raised_once_the_patience_is_over() -> None:
     desk.hec.submit(Event("c"))
 
 
+@pytest.mark.parametrize("endpoint", ["event", "raw"])
+def test_halt_in_the_middle_of_a_bulk_call_tells_what_was_taken(endpoint: str) -> None:
+    """What was accepted before the refusal must not be submitted again: it is told; the next call raises."""
+    desk = Desk(INVALID_TOKEN, halt_patience_s=0, in_flight_max_events=8, endpoint=endpoint)
+    events = [Event("a", host=f"h{number}", ref=number) for number in range(4)]
+    with pytest.raises(BudgetExceeded) as caught:
+        desk.hec.submit_many(events)
+    assert caught.value.accepted == desk.hec.budget.used_events == 1
+    with pytest.raises(Halted):
+        desk.hec.submit_many(events[1:])
+
+
 def test_no_patience_raises_at_once() -> None:
     """halt_patience_s=0: the first submit after the refusal raises."""
     desk = Desk(refused(401, 2, "Token is required"), halt_patience_s=0)
@@ -767,5 +779,8 @@ def test_everything_shows_itself_in_one_line() -> None:
     desk.hec.submit(Event("a", ref=1))
     stream = desk.hec.stream()
     assert repr(desk.hec).startswith("<HecClient http://test | <Budget ")
-    assert repr(desk.hec._workers[0]).startswith("<Worker <Lane http://test | ok | todo 0 | awaiting ack 1")
+    assert repr(desk.hec._crew.workers[0]).startswith(
+        "<Worker <Lane http://test | ok | todo 0 | awaiting ack 1"
+    )
     assert repr(stream) == "<Stream unsettled 0 | outcomes 0>"
+    assert repr(desk.hec.queue) == "<BatchQueue sealed 0 | open 0 | stopping False>"

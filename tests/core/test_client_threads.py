@@ -274,7 +274,7 @@ def test_a_close_takes_over_from_requests_that_hang() -> None:
     assert sorted(ref for outcome in failed.value.outcomes for ref in outcome.refs) == list(range(50))
     assert client.budget.used_events == 0
     server.is_open.set()
-    for thread in client._threads:
+    for thread in client._crew._threads:
         thread.join(BOUND_S)
         assert not thread.is_alive()
     assert client.poll() == []
@@ -299,7 +299,7 @@ def test_a_second_end_during_the_first_settles_nothing_twice() -> None:
 
     run_all(close, client.abort)
     server.is_open.set()
-    for thread in client._threads:
+    for thread in client._crew._threads:
         thread.join(BOUND_S)
     found += [ref for outcome in client.poll() for ref in outcome.refs]
     assert sorted(found) == list(range(20))  # type: ignore[type-var]

@@ -110,6 +110,48 @@ def test_number_0_of_code_7_rejects_the_first_event() -> None:
     lane.post(accepted(0), "bc")
 
 
+def test_first_event_of_a_refused_index_costs_no_channel() -> None:
+    """Number 1 without an id: once the first event, alone, is refused as 1 again, no id can be hidden."""
+    lane = Driver()
+    lane.give("z", "Ab", index="nope")
+    lane.post(accepted(0), "z")
+    first = lane.post(bad(7, 1), "Ab")
+    lane.post(bad(7, 1), "A")
+    assert lane.post(accepted(1), "b").channel is first.channel
+    assert lane.asked == {"C0": [0, 1]}
+    lane.give("Cd", index="nope")
+    lane.post(bad(7, 1), "Cd")
+    lane.post(bad(7, 1), "C")
+    assert lane.post(accepted(2), "d").channel is first.channel
+    lane.confirm(0, 1, 2)
+    assert lane.delivered == "bdz"
+    assert lane.rejected == {"A": "bad_index", "C": "bad_index"}
+
+
+def test_id_hidden_by_a_count_from_0_is_not_believed() -> None:
+    """Number 1 that meant the second event took the first under an id we do not know: a lost reply."""
+    lane = Driver()
+    lane.give("z", "aB", index="nope")
+    lane.post(accepted(0), "z")
+    first = lane.post(bad(7, 1), "aB")  # a was taken, under id 1
+    lane.post(accepted(2), "a")
+    assert "z" in {events for cause, events in lane.resends if cause == "unknown_reply"}
+    assert lane.post(accepted(0)).channel is not first.channel
+
+
+def test_doubt_that_cannot_be_cleared_is_a_lost_reply() -> None:
+    """If the event that would show it is gone (its stream was aborted), the channel is given up."""
+    lane = Driver()
+    owner = Owner()
+    lane.give("z", batch_of("Ab", owner=owner, index="nope"), "cd")
+    lane.post(accepted(0), "z")
+    first = lane.post(bad(7, 1), "Ab")
+    owner.is_aborted = True
+    lane.post(accepted(0), "z")
+    assert lane.resends[-1] == ("unknown_reply", "z")
+    assert lane.post(accepted(1), "cd").channel is not first.channel
+
+
 @pytest.mark.parametrize("reply", [bad(6), bad(6, 17), bad(5), bad(5, 1)])
 def test_refusal_that_names_nobody_is_bisected(reply: Reply) -> None:
     """Without a usable number, halves are sent until the one at fault stands alone; only that is rejected."""
@@ -499,6 +541,20 @@ def test_ids_nobody_needs_are_not_asked_for_ever() -> None:
     lane.poll_false_until(lane.clock.now + 1_900)
     assert lane.asked == {}
     assert not lane.resends
+
+
+def test_acks_that_are_turned_on_count_from_then_on() -> None:
+    """A token found without acks that starts to give ids is believed: nothing is lost by waiting for them."""
+    lane = Driver(acks=None)
+    lane.give("a")
+    lane.poll(refused(400, 14), [0])
+    lane.post(accepted(), "a")
+    assert lane.delivered == "a"
+    lane.give("b")
+    lane.post(accepted(0), "b")
+    assert lane.delivered == "a"
+    lane.confirm(0)
+    assert lane.delivered == "ab"
 
 
 # -- refused by something that is not Splunk ---------------------------------------------------------------

@@ -28,7 +28,7 @@ def everything_shown(desk: Desk) -> str:
     hec = desk.hec
     parts: list[object] = [
         hec, hec.config, hec.config.public(), hec.queue, hec.budget, hec.health(), hec._wire, hec._default,
-        hec._encoder, desk.wire.requests, desk.counts, *hec._workers, hec.poll(),
+        hec._encoder, desk.wire.requests, desk.counts, *hec._crew.workers, hec.poll(),
     ]  # fmt: skip
     return " ".join(repr(part) + str(part) for part in parts)
 
