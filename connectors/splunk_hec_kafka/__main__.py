@@ -8,12 +8,17 @@ those of `failures.ExitCode`.
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import click
+for _needed in ("click", "confluent_kafka", "prometheus_client", "rich"):
+    if find_spec(_needed) is None:
+        sys.exit(f"hec-kafka-sink: {_needed} is not installed (fix: pip install 'splunk-hec-sink[kafka]')")
 
-from splunk_hec_kafka.cli_options import common, configured, load_config, report, reporting
+import click  # noqa: E402 -- after the look whether it is there
+
+from splunk_hec_kafka.cli_options import common, configured, load_config, report, reporting  # noqa: E402
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

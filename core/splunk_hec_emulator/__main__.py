@@ -6,7 +6,10 @@ option ends it with one line and exit code 2.
 
 import sys
 
-import click
+try:
+    import click
+except ModuleNotFoundError as missing:
+    sys.exit(f"hec-emulator: {missing.name} is not installed (fix: pip install 'splunk-hec-sink[emulator]')")
 
 PROFILES = ("ent-10.4", "ent-9", "legacy-7", "cloud-10.5")
 

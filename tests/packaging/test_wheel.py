@@ -87,7 +87,6 @@ def test_a_plain_install_delivers(plain: Path, hec_emulator: Emulator) -> None:
     assert (event["event"], event["sourcetype"]) == ("from the wheel", "app")
 
 
-@pytest.mark.xfail(strict=True, reason="both commands import click before they can say so")
 @pytest.mark.parametrize(("command", "extra"), [("hec-kafka-sink", "kafka"), ("hec-emulator", "emulator")])
 def test_a_command_without_its_extra_says_which_to_install(plain: Path, command: str, extra: str) -> None:
     """Without its extra a command ends with one line that names what to install, and no traceback."""
