@@ -41,6 +41,14 @@ class LongestJitter(Random):
         return max(a, b)
 
 
+class NoJitter(Random):
+    """Draws zero: nothing is waited for but what must be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """The shortest."""
+        return min(a, b)
+
+
 def envelope(event: str, index: str = "") -> bytes:
     """One event as its line."""
     return f'{{"index":"{index}","event":"{event}"}}'.encode() if index else f'{{"event":"{event}"}}'.encode()
@@ -65,14 +73,16 @@ def batch_of(
 class Driver:
     """A lane and everything that came out of it. Every test has its own."""
 
-    def __init__(self, *, codec: Codec | None = None, **settings: object) -> None:
+    def __init__(
+        self, *, codec: Codec | None = None, jitter: Random | None = None, **settings: object
+    ) -> None:
         self.clock = ManualClock()
         self.codec = codec
         numbers = iter(range(10_000))
         given = {"url": "http://test", "ack_deadline_s": 60.0, **settings}
         self.lane = Lane(
             LaneSettings(**given),  # type: ignore[arg-type]
-            random=LongestJitter(),
+            random=jitter or LongestJitter(),
             new_channel_id=lambda: f"C{next(numbers)}",
             codec=codec,
         )

@@ -254,9 +254,10 @@ def test_restarts_in_the_middle_lose_nothing() -> None:
         run.audit()
 
 
-def test_acks_that_never_come_are_not_delivery() -> None:
+@pytest.mark.parametrize("settings", [{"ack_delay": "never"}, {"ack_true": "never"}])
+def test_acks_that_never_come_are_not_delivery(settings: dict[str, str]) -> None:
     """With on_ack_timeout=unconfirmed, what was taken and never confirmed ends as that and is not resent."""
-    with emulator(ack_delay="never") as hec:
+    with emulator(**settings) as hec:
         run = Run(hec, on_ack_timeout="unconfirmed", batch_max_events=3, lanes=1)
         run.send(3)
         assert run.finish()[OutcomeKind.UNCONFIRMED] == set(run.sent)

@@ -13,6 +13,7 @@ from hec_lane import (
     LOST,
     PROBED_WELL,
     Driver,
+    NoJitter,
     Owner,
     batch_of,
     told,
@@ -1019,8 +1020,7 @@ def test_single_restart_does_not_count_as_unsticky() -> None:
 
 def test_fresh_channels_are_rate_limited() -> None:
     """A server that loses every reply is not given a new GUID as fast as the loop turns."""
-    lane = Driver()
-    lane.lane.endpoint._backoff.fail = lambda _asked_s=0.0: 0.0  # type: ignore[method-assign]
+    lane = Driver(jitter=NoJitter())
     lane.give("a")
     started = lane.clock.now
     for _ in range(100):
