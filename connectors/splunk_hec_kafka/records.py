@@ -20,7 +20,8 @@ import msgspec
 from confluent_kafka import Message
 from msgspec import UNSET, Raw, UnsetType
 
-from splunk_hec._envelope import BLANK, check_envelope, check_json_value, fixed_time
+from splunk_hec._envelope import BLANK, check_envelope, check_json_value
+from splunk_hec._times import fixed_time
 from splunk_hec.errors import InvalidEvent
 from splunk_hec_kafka.templates import Record, Ref
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from splunk_hec._channel import Attempt
     from splunk_hec._lane import Lane
+    from splunk_hec.observe import Cause
 
 MAX_IDS_PER_POLL = 64
 """A lost reply to a poll puts its ids in doubt: that many batches at most."""
@@ -112,7 +113,7 @@ class Asking:
         self.latency.note(latency_s, now)
         self.is_confirming = True
         if attempt.batch is None:
-            self._lane.end(attempt)
+            _end(attempt)
         elif not attempt.batch.is_settled:
             self._lane.work.settle(attempt.batch, OutcomeKind.DELIVERED, ack_latency_s=latency_s)
 
@@ -120,16 +121,30 @@ class Asking:
         attempt.next_ask = now + self.latency.gap_s(now - attempt.accepted_at, is_expired=attempt.is_expired)
         if attempt.is_expired:
             if now - attempt.expired_at >= EXPIRED_ASKED_S:
-                self._lane.end(attempt)
+                _end(attempt)
         elif now >= attempt.deadline:
             self._expire(attempt, now)
 
     def _expire(self, attempt: Attempt, now: float) -> None:
         batch = attempt.batch
         if batch is None:
-            self._lane.end(attempt)
+            _end(attempt)
             return
         attempt.is_expired, attempt.expired_at = True, now
         if self.latency.last_true_at < attempt.accepted_at and not attempt.is_reply_lost:
             self.is_confirming = False
-        self._lane.expired(batch, attempt)
+        if not self._lane.settings.resend_on_ack_timeout:
+            text = "no acknowledgement in time"
+            self._lane.work.settle(batch, OutcomeKind.UNCONFIRMED, "unconfirmed", text=text)
+            return
+        self._lane.channels.retire(attempt.channel, "ack_timeout")
+        if not batch.is_queued and all(other.is_expired for other in batch.live):
+            cause: Cause = "ack_reply_lost" if attempt.is_reply_lost else "ack_timeout"
+            self._lane.work.resend([batch], cause)
+
+
+def _end(attempt: Attempt) -> None:
+    """Stop asking for one id."""
+    attempt.channel.end(attempt)
+    if attempt.batch is not None:
+        attempt.batch.live.remove(attempt)

@@ -132,6 +132,13 @@ class Channels:
             if any(not attempt.is_expired for attempt in channel.asked.values())
         ]
 
-    def are_too_many(self) -> bool:
-        """Whether so many drain that posting must wait for them."""
-        return sum(channel.state is State.DRAINING for channel in self.unexpired()) >= MAX_DRAINING
+    def are_full(self, *, is_confirming: bool) -> bool:
+        """Whether posting more now would only add to what already waits for acknowledgement.
+
+        Args:
+            is_confirming: The endpoint confirmed something within the last deadline; else one at a time.
+        """
+        unexpired = self.unexpired()
+        if unexpired and not is_confirming:
+            return True
+        return sum(channel.state is State.DRAINING for channel in unexpired) >= MAX_DRAINING

@@ -91,15 +91,15 @@ class Endpoint:
         self.failing_since = now if self.failing_since is None else self.failing_since
         self.failure = why
 
-    def strange(self, now: float, why: str) -> None:
-        """A 200 that proves nothing; too many in a row mean that a proxy or login page answers."""
-        self._strange += 1
+    def unknown(self, now: float, why: str, *, is_strange: bool) -> None:
+        """Nobody knows what became of a request.
+
+        `is_strange`: it was a 200 that proves nothing; again and again, that is a proxy or login page.
+        """
+        self.fail(now, why)
+        self._strange = self._strange + 1 if is_strange else 0
         if self._strange >= MAX_STRANGE:
             self.halt("strange_replies", now, why)
-
-    def not_strange(self) -> None:
-        """Another failure came between."""
-        self._strange = 0
 
     def halt(self, reason: str, now: float, text: str, *, by_ack_query: bool = False) -> None:
         """The deployment is at fault: hold everything, probe slowly, say so once."""
@@ -131,6 +131,16 @@ class Endpoint:
         self.not_before = now
         self.failing_since, self.failure = None, ""
         return was_halted
+
+    def unanswered(self, now: float, *, is_blocking: bool) -> None:
+        """Ack queries fail. `is_blocking`: nothing can be posted before one is answered."""
+        why = "ack queries are not answered"
+        if is_blocking:
+            self.fail(now, why)
+        else:
+            self.doubt(now, why)
+        if self.is_ack_fault:
+            self.still_halted(now)
 
     def health(self, *, is_confirming: bool) -> LaneHealth:
         """A value for other threads."""

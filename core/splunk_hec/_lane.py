@@ -38,6 +38,7 @@ from splunk_hec._asking import EXPIRED_ASKED_S, Asking
 from splunk_hec._channel import Attempt, Channel
 from splunk_hec._channels import Channels
 from splunk_hec._endpoint import Endpoint
+from splunk_hec._retry import retry_after_s
 from splunk_hec._splits import Splits
 from splunk_hec._work import Work
 from splunk_hec.events import OutcomeKind
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from splunk_hec._batching import Batch, Codec
 
 LEFT_AFTER_S = 30.0
-"""How long an endpoint that other ones can stand in for is still asked before its batches go there."""
+"""How long an endpoint that others can stand in for is asked before its batches go there."""
 MAX_UNUSED_IDS = 1024
 """Ids of a channel that are asked only to free the server's memory; while it is silent the oldest go."""
 
@@ -112,7 +113,7 @@ class Lane:
             return PollAcks(self.channels.apart(now), [0])
         if self._must_probe:
             return self._on_channel(now, poll_at, Probe)
-        if self._is_full():
+        if self.acks and self.channels.are_full(is_confirming=self.asking.is_confirming):
             return Wait(poll_at)
         if not self.work.todo:
             return Rest(poll_at)
@@ -151,14 +152,6 @@ class Lane:
             # On a GUID that is never posted to: asking for an id of ours could swallow its one `true`.
             return PollAcks(self.channels.apart(now), [0])
         return self._on_channel(now, poll_at, Probe)
-
-    def _is_full(self) -> bool:
-        """Whether posting more now would only add to what already waits for acknowledgement."""
-        if not self.acks:
-            return False
-        if not self.asking.is_confirming and self.channels.unexpired():
-            return True
-        return self.channels.are_too_many()
 
     def _sweep(self, now: float) -> None:
         """Drop what nobody waits for any more: aborted streams' batches, those past give_up_after_s."""
@@ -214,7 +207,7 @@ class Lane:
                 self.endpoint.answered()
                 self._splits.bad_event(batch, channel, answer, now)
             case protocol.Busy():
-                asked_s = protocol.retry_after_s(verdict.retry_after, wall_s)
+                asked_s = retry_after_s(verdict.retry_after, wall_s)
                 self.endpoint.busy(now, answer.text or f"HTTP {answer.status}", asked_s)
                 self._splits.busy(batch, channel, answer, now)
             case protocol.TooLarge():
@@ -233,7 +226,9 @@ class Lane:
                 self.work.requeue([batch])
                 self._suspect = post
             case protocol.Unknown():
-                self._unknown(batch, channel, verdict, now)
+                self.after_unknown(channel)
+                self.work.resend([batch], "unknown_reply")
+                self.endpoint.unknown(now, verdict.why, is_strange=verdict.is_strange)
             case protocol.NotSent():
                 self.work.requeue([batch])
                 self.endpoint.fail(now, verdict.why)
@@ -265,15 +260,6 @@ class Lane:
             attempt = Attempt(None, channel, answer.ack_id, now, EXPIRED_ASKED_S)
         attempt.next_ask = now + self.asking.latency.first_ask_s
         channel.ask(attempt)
-
-    def _unknown(self, batch: Batch, channel: Channel, verdict: protocol.Unknown, now: float) -> None:
-        self.after_unknown(channel)
-        self.work.resend([batch], "unknown_reply")
-        self.endpoint.fail(now, verdict.why)
-        if verdict.is_strange:
-            self.endpoint.strange(now, verdict.why)
-        else:
-            self.endpoint.not_strange()
 
     def _reset(self, channel: Channel, now: float) -> None:
         """Rule 4: another server answers, or a restarted one. Nothing asked here can be believed any more."""
@@ -342,34 +328,13 @@ class Lane:
         elif halt:
             self.endpoint.halt(halt.reason, now, "said in answer to an ack query", by_ack_query=True)
         else:
-            why = "ack queries are not answered"
-            if self.acks is None:
-                self.endpoint.fail(now, why)
-            else:
-                self.endpoint.doubt(now, why)
-            if is_probe:
-                self.endpoint.still_halted(now)
+            self.endpoint.unanswered(now, is_blocking=self.acks is None)
         self.channels.tidy(poll.channel)
 
     def _learn(self, *, acks: bool) -> None:
         self.acks = acks
         state = "on" if acks else "off"
         self.endpoint.notes.append(f"{self.settings.url}: acknowledgements are {state} for this token")
-
-    def expired(self, batch: Batch, attempt: Attempt) -> None:
-        """No acknowledgement in time: send again on a fresh channel, while the old id stays asked."""
-        if not self.settings.resend_on_ack_timeout:
-            self.work.settle(batch, OutcomeKind.UNCONFIRMED, "unconfirmed", text="no acknowledgement in time")
-            return
-        self.channels.retire(attempt.channel, "ack_timeout")
-        if not batch.is_queued and all(other.is_expired for other in batch.live):
-            self.work.resend([batch], "ack_reply_lost" if attempt.is_reply_lost else "ack_timeout")
-
-    def end(self, attempt: Attempt) -> None:
-        """Stop asking for one id."""
-        attempt.channel.end(attempt)
-        if attempt.batch is not None:
-            attempt.batch.live.remove(attempt)
 
     def health(self) -> LaneHealth:
         """How this lane sees its endpoint now."""

@@ -21,8 +21,6 @@ before and apart from any judgement.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeGuard, cast
 
 import msgspec
@@ -37,9 +35,7 @@ ACCEPTED_CODES = frozenset({0, 24, 25})
 NEAR_CAPACITY_CODES = frozenset({24, 25})
 BUSY_CODES = frozenset({9, 18, 19, 20, 23, 26, 27})
 """What a 503 or 429 says; the status alone decides."""
-NO_DATA = 5
-INCORRECT_INDEX = 7
-ACK_DISABLED = 14
+NO_DATA, INCORRECT_INDEX, ACK_DISABLED = 5, 7, 14
 
 EVENT_REASONS = {
     NO_DATA: "blank",
@@ -71,7 +67,6 @@ _HALT_STATUSES = {
     407: "proxy_authentication",
     415: "encoding_refused",
 }
-_UNKNOWN_STATUSES = frozenset({408})
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -222,7 +217,7 @@ def judge(reply: Reply | TransportError, answer: Answer, *, needs_ack_id: bool) 
         return Busy(answer.number, answer.retry_after) if answer.is_splunk else Unknown(f"HTTP {status}")
     if 300 <= status < 400:
         return Halt("redirected")
-    if status < 400 or status >= 500 or status in _UNKNOWN_STATUSES:
+    if status < 400 or status >= 500 or status == 408:
         return Unknown(f"HTTP {status} {answer.text}".rstrip())
     return _judge_4xx(answer)
 
@@ -318,25 +313,6 @@ def learn_acks(reply: Reply | TransportError) -> bool | None:
     if answer.is_splunk and answer.code == ACK_DISABLED:
         return False
     return True if isinstance(judge_acks(reply, frozenset({0})), Acks) else None
-
-
-def retry_after_s(header: str, wall_s: float) -> float:
-    """Seconds to wait by a Retry-After header (seconds or an HTTP date); 0.0 if it says nothing usable.
-
-    Args:
-        header: The header's value.
-        wall_s: Seconds since 1970, now.
-    """
-    value = header.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        then = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.fromtimestamp(wall_s, UTC)).total_seconds())
 
 
 def table() -> str:

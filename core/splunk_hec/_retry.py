@@ -7,6 +7,8 @@ each is drawn uniformly from zero up.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,3 +86,22 @@ class RateLimit:
     def _refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s)
         self._at = now
+
+
+def retry_after_s(header: str, wall_s: float) -> float:
+    """Seconds to wait by a Retry-After header (seconds or an HTTP date); 0.0 if it says nothing usable.
+
+    Args:
+        header: The header's value.
+        wall_s: Seconds since 1970, now.
+    """
+    value = header.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        then = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    if then.tzinfo is None:
+        then = then.replace(tzinfo=UTC)
+    return max(0.0, (then - datetime.fromtimestamp(wall_s, UTC)).total_seconds())

@@ -155,15 +155,15 @@ def test_expired_ids_do_not_hold_up_posting() -> None:
     every = channels()
     attempts = []
     for _ in range(MAX_DRAINING):
-        assert not every.are_too_many()
+        assert not every.are_full(is_confirming=True)
         channel = opened(every)
         attempts.append(Attempt(batch_of("a"), channel, 0, NOW, 60.0))
         channel.ask(attempts[-1])
         every.retire(channel, "unknown_reply")
-    assert every.are_too_many()
+    assert every.are_full(is_confirming=True)
     assert len(every.unexpired()) == MAX_DRAINING
     attempts[0].is_expired = True
-    assert not every.are_too_many()
+    assert not every.are_full(is_confirming=True)
     assert len(every) == MAX_DRAINING
 
 

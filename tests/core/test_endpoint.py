@@ -67,13 +67,16 @@ def test_doubt_does_not_hold_posts_up() -> None:
 def test_strange_replies_halt_only_in_a_row() -> None:
     """A success or another kind of failure between them starts the count anew."""
     one = endpoint()
-    for breaker in (one.not_strange, lambda: one.accepted(NOW, is_near_capacity=False)):
+    for breaker in (
+        lambda: one.unknown(NOW, "reset", is_strange=False),
+        lambda: one.accepted(NOW, is_near_capacity=False),
+    ):
         for _ in range(MAX_STRANGE - 1):
-            one.strange(NOW, "html")
+            one.unknown(NOW, "html", is_strange=True)
         breaker()
         assert one.halted is None
     for _ in range(MAX_STRANGE):
-        one.strange(NOW, "html")
+        one.unknown(NOW, "html", is_strange=True)
     assert one.is_halted_for("strange_replies")
 
 

@@ -18,10 +18,10 @@ from splunk_hec._envelope import (
     check_envelope,
     check_fields,
     check_json_value,
-    fixed_time,
     index_of,
     raw_index_of,
 )
+from splunk_hec._times import fixed_time
 from splunk_hec.config import HecConfig
 from splunk_hec.errors import InvalidEvent
 from splunk_hec.events import Envelope, Event

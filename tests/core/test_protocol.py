@@ -33,8 +33,8 @@ from splunk_hec._protocol import (
     judge_probe,
     learn_acks,
     read,
-    retry_after_s,
 )
+from splunk_hec._retry import retry_after_s
 from splunk_hec.testing import accepted, acks, refused
 
 PAGE = b"<html>a page</html>"
