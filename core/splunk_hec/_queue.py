@@ -123,6 +123,13 @@ class BatchQueue:
             outcomes, box.outcomes = box.outcomes, []
             return outcomes
 
+    def take_failures(self, box: Mailbox) -> list[Outcome]:
+        """The failures since the last call or `poll`; what was delivered stays to be polled."""
+        with self._lock:
+            failures = [one for one in box.outcomes if one.kind is not OutcomeKind.DELIVERED]
+            box.outcomes = [one for one in box.outcomes if one.kind is OutcomeKind.DELIVERED]
+            return failures
+
     def wait_settled(self, box: Mailbox, timeout_s: float) -> int:
         """Wait until all of the stream is settled; returns how many events are not."""
         with self._lock:

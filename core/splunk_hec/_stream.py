@@ -174,12 +174,16 @@ class Stream:
             return
         unsettled = self.flush(timeout_s)
         self._is_closed = True
-        failures = [outcome for outcome in self.poll() if outcome.kind is not OutcomeKind.DELIVERED]
+        failures = self.take_failures()
         self._end()
         if unsettled:
             failures.append(Outcome(kind=OutcomeKind.GAVE_UP, refs=[], count=unsettled, reason="closed"))
         if failures:
             raise DeliveryFailed(failures)
+
+    def take_failures(self) -> list[Outcome]:
+        """The failed outcomes that nobody polled; delivered ones stay for `poll`."""
+        return self._client.queue.take_failures(self._box)
 
     def abort(self) -> None:
         """Drop what is unsent, ignore what is pending, give its budget back. No outcomes follow."""

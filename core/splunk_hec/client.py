@@ -28,13 +28,13 @@ from splunk_hec._stream import Stream
 from splunk_hec._worker import Wire
 from splunk_hec.config import HecConfig, TokenSource
 from splunk_hec.errors import ClosedError, DeliveryFailed, Halted, InvalidEvent
-from splunk_hec.events import Envelope, Event, Outcome, OutcomeKind
 from splunk_hec.observe import Observer, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from splunk_hec._protocol import Transport
+    from splunk_hec.events import Envelope, Event, Outcome
 
 _SLICE_SHARE = 8
 """A large submission acquires the budget in slices of this share of it."""
@@ -133,7 +133,7 @@ class HecClient:
         return self._default.flush(timeout_s)
 
     def close(self, timeout_s: float = 30) -> None:
-        """Flush, stop the threads, settle what is left as gave_up.
+        """Flush, stop the threads, settle what is left as gave_up; `poll` still hands out what was delivered.
 
         Raises:
             DeliveryFailed: With every failed outcome that nobody polled.
@@ -143,7 +143,7 @@ class HecClient:
         self.flush(timeout_s)
         self._is_closed = True
         self._crew.stop()
-        failures = [one for one in self._default.poll() if one.kind is not OutcomeKind.DELIVERED]
+        failures = self._default.take_failures()
         if failures:
             raise DeliveryFailed(failures)
 

@@ -471,6 +471,18 @@ def test_close_raises_the_failures_nobody_polled() -> None:
     unpolled.hec.close()
 
 
+@pytest.mark.parametrize("threads", [True, False])
+def test_outcomes_can_be_polled_after_the_end(threads: bool) -> None:
+    """Leaving `with` delivers, and what was delivered in there can still be polled."""
+    with live(Hec(), threads=threads) as hec:
+        hec.submit(Event("a", ref=1))
+        stream = hec.stream()
+        stream.submit(Event("b", ref=2))
+        stream.close()
+    assert [outcome.refs for outcome in hec.poll()] == [[1]]
+    assert [outcome.refs for outcome in stream.poll()] == [[2]]
+
+
 def test_close_gives_up_what_it_could_not_deliver() -> None:
     """When the time is up, what is sent, queued or open is settled as gave_up, and the budget is free."""
     desk = Desk(accepted(0), acks({}), NOT_SENT, batch_max_events=2)
