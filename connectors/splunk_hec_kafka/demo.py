@@ -259,12 +259,12 @@ def _explain(audit: Audit, sink: SinkProcess) -> None:
 
 def _keep(bootstrap: str, url: str) -> None:
     """Everything runs on, the sink too."""
-    click.echo(
-        f"still running: Kafka at {bootstrap} (topics {LINES_TOPIC}, {ENVELOPES_TOPIC}), HEC at {url}/\n"
-        "end with Ctrl-C",
-        err=True,
-    )
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # from the first word on: a reader may answer it at once
+        click.echo(
+            f"still running: Kafka at {bootstrap} (topics {LINES_TOPIC}, {ENVELOPES_TOPIC}), HEC at {url}/\n"
+            "end with Ctrl-C",
+            err=True,
+        )
         while True:
             signal.pause()
 

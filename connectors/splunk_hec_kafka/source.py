@@ -112,15 +112,22 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group, within `CLOSE_S`; no commit happens here.
 
-        librdkafka waits for a commit under way, without a broker as long as the session; so it closes on a
-        thread that dies with the process.
+        It leaves before it closes: giving partitions up from within librdkafka's own close was seen to
+        wait for ever, with the interpreter's lock held. And it closes on a thread that dies with the process,
+        since without a broker librdkafka waits for a commit under way as long as the session.
         """
         self._is_closing = True
-        closing = Thread(target=self._consumer.close, name="consumer-close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_S)
-        if closing.is_alive():
-            log.warning("no broker takes this member's leave; the group notices when its session ends")
+        leave_by = self._clock() + CLOSE_S
+        self._consumer.unsubscribe()
+        while self._consumer.assignment() and self._clock() < leave_by:
+            self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
+        if not self._consumer.assignment():
+            closing = Thread(target=self._consumer.close, name="consumer-close", daemon=True)
+            closing.start()
+            closing.join(CLOSE_S)
+            if not closing.is_alive():
+                return
+        log.warning("no broker takes this member's leave; the group notices when its session ends")
 
     # -- records -------------------------------------------------------------------------------------
 

@@ -116,6 +116,7 @@ def test_rejected_event_comes_back_with_what_splunk_said() -> None:
     assert rejected.text == "Invalid data format"
     assert rejected.first_attempt_s > 1_600_000_000
     assert desk.counts["events/delivered"] == 2
+    assert (desk.hec.budget.used_bytes, desk.hec.budget.used_events) == (0, 0)
     assert desk.counts["events/rejected"] == 1
     assert desk.counts["resends/split"] == 1
     assert desk.counts["requests/400/6"] == 1

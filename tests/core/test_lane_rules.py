@@ -605,14 +605,21 @@ def test_probe_that_is_lost_leaves_the_suspicion() -> None:
 def test_innocent_batch_is_not_rejected_in_place_of_the_refused_one() -> None:
     """If others come to stand before it while the proxy is probed, the refused one is still blamed."""
     lane = Driver(ack_deadline_s=5.0)
-    lane.give("i")
-    lane.post(accepted(0))
-    lane.poll_false_until(lane.clock.now + 4.9)
+    for ack_id, event in enumerate("abcdi"):
+        lane.give(event)
+        lane.post(accepted(ack_id), event)
+    lane.confirm(0, 1, 2, 3)
     lane.give("x")
     lane.post(FORBIDDEN_PAGE, "x")
-    lane.probe(NOT_SENT)
+    lane.probe(LOST)
     while not lane.resends:
-        lane.poll(told({0: False}))  # i expires and goes to the front
+        action = lane.wait_for_any()
+        if isinstance(action, PollAcks):
+            lane.lane.on_acks(action, told({}), lane.clock.now)
+        else:
+            assert isinstance(action, Probe)
+            lane.lane.on_probe(action, NOT_SENT, lane.clock.now)
+    assert lane.todo == ["i", "x"]  # i expired and is to be sent again first
     lane.probe(PROBED_WELL)
     assert lane.rejected == {"x": "refused_by_proxy"}
     lane.post(accepted(0), "i")

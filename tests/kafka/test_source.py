@@ -63,6 +63,12 @@ class _Script:
     def subscribe(self, _topics: object, **callbacks: Callable[[Any, list[Position]], None]) -> None:
         self.on = callbacks
 
+    def unsubscribe(self) -> None:
+        pass
+
+    def assignment(self) -> list[Position]:
+        return []
+
     def consume(self, _count: int, _timeout_s: float) -> list[Message]:
         return self.turns.pop(0)(self) if self.turns else []
 
