@@ -66,9 +66,6 @@ class _Script:
     def unsubscribe(self) -> None:
         pass
 
-    def assignment(self) -> list[Position]:
-        return []
-
     def consume(self, _count: int, _timeout_s: float) -> list[Message]:
         return self.turns.pop(0)(self) if self.turns else []
 
