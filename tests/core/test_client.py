@@ -94,6 +94,16 @@ def test_open_batch_is_sent_after_its_linger() -> None:
     assert desk.posted == [["a", "b"]]
 
 
+def test_batch_is_sealed_before_it_grows_too_large() -> None:
+    """An event that does not fit any more begins the next batch; no request is larger than configured."""
+    desk = Desk(*[accept_each] * 9, batch_max_events=100, batch_max_bytes=100)
+    desk.hec.submit_many([Event("a" * 40), Event("b" * 60), Event("c" * 10)])
+    desk.hec.queue.seal()
+    desk.later(0)
+    assert desk.posted == [["a" * 40], ["b" * 60, "c" * 10]]
+    assert all(len(request.body) <= 100 for request in desk.wire.requests)
+
+
 def test_idle_lane_seals_what_lingers() -> None:
     """With threads, nobody need call anything: a resting lane sends the open batch when it is due."""
     with live(Hec()) as hec:

@@ -534,6 +534,18 @@ def test_with_acks_off_ids_are_fetched_so_that_the_server_does_not_fill_up() -> 
     assert lane.asked == {}
 
 
+def test_lost_reply_with_acks_off_resends_itself_only() -> None:
+    """What was delivered on acceptance is not sent again because its id is not asked any more."""
+    lane = Driver(acks=False)
+    lane.give("a", "b")
+    lane.post(accepted(0), "a")
+    lane.post(LOST, "b")
+    assert lane.asked == {}
+    assert lane.resends == [("unknown_reply", "b")]
+    lane.post(accepted(0), "b")
+    assert lane.delivered == "ab"
+
+
 def test_ids_nobody_needs_are_not_asked_for_ever() -> None:
     """With acks off, an id that never comes true is dropped in the end."""
     lane = Driver(acks=False)

@@ -33,6 +33,7 @@ from splunk_hec._protocol import (
     judge_probe,
     learn_acks,
     read,
+    table,
 )
 from splunk_hec._retry import retry_after_s
 from splunk_hec.testing import accepted, acks, refused
@@ -303,6 +304,17 @@ def test_retry_after_as_a_date(seconds: int, is_aware: bool) -> None:
 def test_retry_after_never_raises(header: str) -> None:
     """Whatever a server writes there, a wait comes out."""
     assert retry_after_s(header, 1_700_000_000.0) >= 0
+
+
+def test_printed_table_says_what_is_done() -> None:
+    """The table of the documentation has each code once, with what `judge` makes of it."""
+    rows = {int(row.split(" | ")[0][2:]): row for row in table().splitlines()[2:]}
+    assert set(rows) >= {0, 1, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 24, 25, 26, 28}
+    assert all(("accepted" in row) == (code in {0, 24, 25}) for code, row in rows.items())
+    for code in (1, 4, 10, 14):
+        verdict = verdict_on(refused(400, code))
+        assert isinstance(verdict, Halt)
+        assert verdict.reason in rows[code]
 
 
 def test_text_of_a_reply_is_bounded() -> None:
