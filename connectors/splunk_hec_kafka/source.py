@@ -98,8 +98,6 @@ class KafkaSource:
             raise ConfigError(f"kafka.properties: {error.args[0].str()}") from None
         self.enquiries = Enquiries(self._consumer, self._config, clock)
 
-    # -- before and after ----------------------------------------------------------------------------
-
     def subscribe(self) -> None:
         """Join the group."""
         self._consumer.subscribe(
@@ -128,8 +126,6 @@ class KafkaSource:
             if not closing.is_alive():
                 return
         log.warning("no broker takes this member's leave; the group notices when its session ends")
-
-    # -- records -------------------------------------------------------------------------------------
 
     def consume(self, count: int, timeout_s: float) -> list[Message]:
         """Records that arrived, opened in the ledger; serves callbacks, and deals with events itself.

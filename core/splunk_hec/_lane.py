@@ -277,8 +277,6 @@ class Lane:
         self.channels.retire(channel, "unknown_reply")
         self.work.resend_attempts(unsafe, "unknown_reply")
 
-    # -- replies to probes ----------------------------------------------------------------------------
-
     def on_probe(self, probe: Probe, reply: Reply, now: float) -> None:
         """Take the reply to `Probe`."""
         answer = protocol.read(reply)
