@@ -6,7 +6,9 @@ Guarantees: one asynchronous commit at a time; what is believed committed was co
 Non-obvious: a commit is due every two seconds even if nothing changed: after a jump of the wall clock
 librdkafka keeps delivering to a member that the group has dropped, and only a commit notices. And a
 synchronous commit may take as long as the session time-out (45 s) while the coordinator is away, so it is for
-rebalance callbacks alone, where nothing else is possible.
+rebalance callbacks alone, where nothing else is possible. There it lets an asynchronous one pass first:
+librdkafka repeats a commit that the coordinator refused for a moment, behind whatever was sent since (seen:
+200 is committed and told, then 100 arrives again), and its report cannot be had within a callback.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
 
 from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition
+from splunk_hec_kafka.outside import THE_WORLD, Outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +29,8 @@ log = logging.getLogger("splunk_hec_kafka")
 
 REPORT_S = 30.0
 """After so long without its report an asynchronous commit is taken for lost."""
+REPEATS_S = 1.0
+"""So long after it was begun an asynchronous commit may still be repeated (twice, after 0.1 and 0.2 s)."""
 AGAIN_S = 0.2
 """Least time between two of them: one that is refused at once must not become a storm."""
 
@@ -37,8 +42,9 @@ class Commits:
         committed: What the group holds of the assigned partitions, as far as this member knows.
     """
 
-    def __init__(self, ledger: OffsetLedger) -> None:
+    def __init__(self, ledger: OffsetLedger, outside: Outside = THE_WORLD) -> None:
         self._ledger = ledger
+        self._outside = outside
         self._is_pending = False
         self._began_at = float("-inf")
         self.committed: dict[TopicPartition, int] = {}
@@ -62,8 +68,11 @@ class Commits:
             log.warning("commit failed: %s; it is tried again", error.args[0].str())
 
     def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
-        """Commit partitions that go, and wait for the broker's word."""
-        self._commit(consumer, self._due(partitions))
+        """Commit partitions that go, and wait for the broker's word; no older commit may follow."""
+        due = self._due(partitions)
+        if due and self._is_pending:
+            self._outside.sleep(max(0.0, self._began_at + REPEATS_S - self._outside.clock()))
+        self._commit(consumer, due)
 
     def pin(self, consumer: Consumer, starts: Mapping[TopicPartition, int]) -> None:
         """Commit where reading starts: the end of a partition must not be looked up a second time.

@@ -23,7 +23,7 @@ from splunk_hec_kafka.dead_letter_record import dead_letter_record
 from splunk_hec_kafka.kafka_properties import connection_properties, resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from confluent_kafka import Message
 
@@ -52,6 +52,8 @@ _PERMANENT = frozenset(
     }
 )
 """What no waiting mends. Anything else is produced again, so that a broker's bad hour costs time only."""
+_GIVEN_UP = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 -- as above
+"""What `close` makes of letters without a report."""
 _DEFAULTS = {
     "enable.idempotence": "true",
     "delivery.timeout.ms": "60000",
@@ -98,12 +100,15 @@ def dead_letter_connection(config: SinkConfig) -> dict[str, str]:
 class DeadLetters:
     """Writes dead letters. Owned by the loop's thread; librdkafka's own threads do the I/O."""
 
-    def __init__(self, topic: str, properties: Mapping[str, str]) -> None:
+    def __init__(
+        self, topic: str, properties: Mapping[str, str], *, producer: Callable[..., Producer] = Producer
+    ) -> None:
         """Make the producer; connecting happens in the background.
 
         Args:
             topic: Where to write; checked beforehand by `check_topic`.
             properties: See `producer_properties`.
+            producer: Makes the producer.
 
         Raises:
             ConfigError: librdkafka does not know a property, or not such a value.
@@ -113,7 +118,7 @@ class DeadLetters:
         self._again: deque[tuple[Message, Refusal | Outcome]] = deque()
         self._outstanding = 0
         try:
-            self._producer = Producer(dict(properties), logger=librdkafka_log)
+            self._producer = producer(dict(properties), logger=librdkafka_log)
         except KafkaException as error:
             raise ConfigError(f"dead_letter.properties: {error.args[0].str()}") from None
 
@@ -194,6 +199,6 @@ class DeadLetters:
         """Called by librdkafka from within poll() and flush(), on the loop's thread."""
         if error is None or error.fatal() or error.code() in _PERMANENT:
             self._reports.append((message, error))
-        else:
+        elif error.code() not in _GIVEN_UP:
             _log.warning("a dead letter is written again after: %s", error.str())
             self._again.append((message, cause))

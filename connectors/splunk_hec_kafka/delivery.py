@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from confluent_kafka import Message
 
-from splunk_hec._batching import charge_of
+from splunk_hec._batching import REF_BYTES
 from splunk_hec._budget import Budget
 from splunk_hec._envelope import index_of
-from splunk_hec.client import HecClient
 from splunk_hec.errors import Halted
 from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_kafka.config import hec_config
@@ -29,6 +28,7 @@ from splunk_hec_kafka.dead_letters import DeadLetters, producer_properties
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.headers import headers_of
 from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, consecutive, place
+from splunk_hec_kafka.outside import THE_WORLD, Outside
 from splunk_hec_kafka.records import RecordEncoder, Refusal, Send
 from splunk_hec_kafka.reject_limit import RejectLimit
 from splunk_hec_kafka.routes import RouteTable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from splunk_hec._stream import Stream
+    from splunk_hec.client import HecClient
     from splunk_hec_kafka.config import SinkConfig
     from splunk_hec_kafka.metrics import Metrics
     from splunk_hec_kafka.offsets import TopicPartition
@@ -60,7 +61,9 @@ class Letter(msgspec.Struct):
 class Delivery:
     """Clients, dead letters and what waits between them."""
 
-    def __init__(self, config: SinkConfig, ledger: OffsetLedger, metrics: Metrics) -> None:
+    def __init__(
+        self, config: SinkConfig, ledger: OffsetLedger, metrics: Metrics, outside: Outside = THE_WORLD
+    ) -> None:
         """Make the clients; no thread starts and nothing is sent before the first record.
 
         Raises:
@@ -69,6 +72,7 @@ class Delivery:
         self._config = config
         self._ledger = ledger
         self._metrics = metrics
+        self._wait = outside.wait
         routes = RouteTable(config.route)
         kinds = _kinds(config)
         self.budget = Budget(config.hec.in_flight_max_bytes, config.hec.in_flight_max_events)
@@ -76,7 +80,7 @@ class Delivery:
         for kind in kinds:
             hec = hec_config(config, kind)
             lanes = max(len(hec.urls), hec.lanes // len(kinds))
-            self.clients[kind] = HecClient(
+            self.clients[kind] = outside.hec(
                 msgspec.structs.replace(hec, lanes=lanes),
                 observer=metrics,
                 budget=self.budget,
@@ -92,7 +96,9 @@ class Delivery:
         self._refusal: SinkFailure | None = None
         self._dead_letters: DeadLetters | None = None
         if config.dead_letter.on_reject == "dead_letter":
-            self._dead_letters = DeadLetters(config.dead_letter.topic, producer_properties(config))
+            self._dead_letters = DeadLetters(
+                config.dead_letter.topic, producer_properties(config), producer=outside.producer
+            )
         self.delivered = self.dead_lettered = self.skipped = self.consumed = 0
         self.is_dead_letter_queue_full = False
 
@@ -229,7 +235,7 @@ class Delivery:
             )
             return
         self._limit.settle(1, is_rejected=True)
-        charge = charge_of(0, 1, _held(message))
+        charge = _held(message)
         self.budget.force(charge, 1)
         self._letters.append(Letter(message, run, cause, charge))
 
@@ -281,7 +287,7 @@ class Delivery:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something settles, at most so long."""
-        self.budget.wait(timeout_s)
+        self._wait(self.budget, timeout_s)
 
     def seal(self) -> None:
         """Let nothing wait for its batch to fill."""
@@ -307,6 +313,6 @@ def _kinds(config: SinkConfig) -> list[Kind]:
 
 
 def _held(message: Message) -> int:
-    """What keeping the original costs beside the overhead of a record."""
+    """What keeping the original costs."""
     size = len(message.value() or b"") + len(message.key() or b"")
-    return size + sum(len(name) + len(value or b"") for name, value in headers_of(message))
+    return REF_BYTES + size + sum(len(name) + len(value or b"") for name, value in headers_of(message))

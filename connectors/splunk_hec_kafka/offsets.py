@@ -89,6 +89,10 @@ class Records:
             runs += [Run(at, epochs[at], first, last) for at, first, last in consecutive(messages)]
         return runs
 
+    def places(self) -> str:
+        """The runs for a log line, as `topic/partition@first-last`."""
+        return ", ".join(f"{run.at.topic}/{run.at.partition}@{run.first}-{run.last}" for run in self.runs())
+
 
 def place(message: Message) -> tuple[TopicPartition, int]:
     """Where a consumed record stands: its partition and offset."""
@@ -110,6 +114,12 @@ def consecutive(messages: Iterable[Message]) -> list[tuple[TopicPartition, int, 
     if topic is not None:
         found.append((TopicPartition(topic, partition), first, last))
     return found
+
+
+def shown(partitions: Iterable[TopicPartition], positions: Mapping[TopicPartition, int]) -> str:
+    """Partitions for a log line, each with its next offset to read: `topic/partition@offset`."""
+    each = (f"{at.topic}/{at.partition}@{positions.get(at, 'start')}" for at in partitions)
+    return ", ".join(each) or "no partitions"
 
 
 class _Open:

@@ -7,8 +7,6 @@ sink with its fix. An endpoint that is unreachable or busy is no reason to wait 
 from __future__ import annotations
 
 import logging
-import time
-from threading import Event
 from typing import TYPE_CHECKING
 
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from splunk_hec import HecClient, Probe
     from splunk_hec_kafka.config_tree import Hec
+    from splunk_hec_kafka.outside import Outside
 
 log = logging.getLogger("splunk_hec_kafka")
 
@@ -63,6 +62,7 @@ def await_hec(
     hec: Hec,
     is_stopped: Callable[[], bool],
     on_refused: Callable[[str, str], None],
+    outside: Outside,
 ) -> None:
     """Wait until no client is refused, or the sink is stopped.
 
@@ -71,17 +71,18 @@ def await_hec(
         hec: How long to be patient, and whether acks are required.
         is_stopped: Asked several times a second.
         on_refused: Told the reason (a code, a text) of each refusal.
+        outside: How time passes.
 
     Raises:
         SinkFailure: One is refused for longer than the patience (exit 5).
     """
-    deadline = time.monotonic() + hec.halt_patience_s
+    deadline = outside.clock() + hec.halt_patience_s
     gap_s = _FIRST_GAP_S
     for client in clients:
         while not is_stopped() and (refused := refusal(client.probe(), hec.ack)) is not None:
             reason, text = refused
             on_refused(reason, text)
-            left_s = deadline - time.monotonic()
+            left_s = deadline - outside.clock()
             if left_s <= 0:
                 raise SinkFailure(ExitCode.HEC, f"Splunk refuses the deployment: {text}", fix_of(reason))
             log.error(
@@ -90,11 +91,11 @@ def await_hec(
                 fix_of(reason),
                 left_s,
             )
-            _wait(min(gap_s, left_s), is_stopped)
+            _wait(min(gap_s, left_s), is_stopped, outside)
             gap_s = min(_LONGEST_GAP_S, gap_s * 2)
 
 
-def _wait(for_s: float, is_stopped: Callable[[], bool]) -> None:
-    until = time.monotonic() + for_s
-    while not is_stopped() and (left_s := until - time.monotonic()) > 0:
-        Event().wait(min(_LOOK_S, left_s))
+def _wait(for_s: float, is_stopped: Callable[[], bool], outside: Outside) -> None:
+    until = outside.clock() + for_s
+    while not is_stopped() and (left_s := until - outside.clock()) > 0:
+        outside.sleep(min(_LOOK_S, left_s))

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
 
 from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.config import require
@@ -29,13 +28,14 @@ from splunk_hec_kafka.dead_letters import dead_letter_connection
 from splunk_hec_kafka.delivery import Delivery
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.offsets import OffsetLedger
+from splunk_hec_kafka.outside import THE_WORLD, Outside
 from splunk_hec_kafka.readying import await_hec, fix_of
 from splunk_hec_kafka.server import Readiness, Reason
 from splunk_hec_kafka.source import KafkaSource
 from splunk_hec_kafka.stalls import Stalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from splunk_hec_kafka.config import SinkConfig
     from splunk_hec_kafka.metrics import Metrics
@@ -76,7 +76,7 @@ class Sink:
         *,
         metrics: Metrics,
         until_end: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        outside: Outside = THE_WORLD,
     ) -> None:
         """Make the sink; nothing connects before `run`.
 
@@ -87,27 +87,27 @@ class Sink:
         self._config = config
         self._metrics = metrics
         self._until_end = until_end
-        self._clock = clock
+        self._outside = outside
+        self._clock = outside.clock
         self._ledger = OffsetLedger()
-        self._delivery = Delivery(config, self._ledger, metrics)
+        self._delivery = Delivery(config, self._ledger, metrics, outside)
         self._source = KafkaSource(
             config,
             self._ledger,
             on_revoke=self._drain_revoked,
             on_lost_range=self._lost_range,
-            clock=clock,
+            outside=outside,
         )
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
         self._stops = 0
         self._end_by = math.inf
-        self._started_at = self._turned_at = clock()
-        self._ended_at = 0.0
+        self._started_at = self._turned_at = outside.clock()
+        self._exit_code = ExitCode.INTERNAL
         self._starting: tuple[str, str] | None = ("starting", "not connected to Kafka yet")
-        self._is_halted = False
         self._stalls = Stalls(metrics)
         self._reported: set[TopicPartition] = set()
-        self._is_all_committed = self._has_reached_end = False
-        self._next_commit = self._next_report = self._next_end_check = 0.0
+        self._is_halted = self._is_all_committed = self._has_reached_end = False
+        self._ended_at = self._next_commit = self._next_report = self._next_end_check = 0.0
 
     # -- any thread ------------------------------------------------------------------------------------
 
@@ -160,11 +160,18 @@ class Sink:
             SinkFailure: With its exit code: Kafka, Splunk or the dead letters failed for good. What was
                 settled is committed before.
         """
+        for _ in self.steps():
+            pass
+        return self._exit_code
+
+    def steps(self) -> Iterator[None]:
+        """What `run` does, for whoever has something to do between its turns."""
         try:
             self._start()
             while not self._stops and not self._is_at_end():
+                yield
                 self.turn()
-            return self._finish()
+            self._exit_code = self._finish()
         except SinkFailure:  # what is settled need not be read again
             self._source.commit_by(self._clock() + COMMIT_S)
             raise
@@ -259,12 +266,13 @@ class Sink:
         """
         self._source.enquiries.connect(self._config.run.startup_timeout_s, self._is_stopping)
         if not self._is_stopping() and self._config.dead_letter.on_reject == "dead_letter":
-            admin = AdminClient({**dead_letter_connection(self._config)}, logger=librdkafka_log)
+            admin = self._outside.admin({**dead_letter_connection(self._config)}, logger=librdkafka_log)
             finding = check_topic(admin, self._config.dead_letter.topic, self._config.run.startup_timeout_s)
             if finding.problem is not None:
                 raise SinkFailure(ExitCode.DEAD_LETTER_TOPIC, *finding.problem)
         self._starting = ("starting", "Splunk was not asked yet")
-        await_hec(self._delivery.clients.values(), self._config.hec, self._is_stopping, self._is_refused)
+        clients = self._delivery.clients.values()
+        await_hec(clients, self._config.hec, self._is_stopping, self._is_refused, self._outside)
         if self._until_end:
             self._ends = self._source.enquiries.end_offsets()
         if not self._is_stopping():

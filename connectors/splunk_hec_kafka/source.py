@@ -13,10 +13,9 @@ call had gathered before belongs to the assignment that is over, and nobody can 
 from __future__ import annotations
 
 import logging
-from threading import Thread
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
 
 from splunk_hec.errors import ConfigError
@@ -25,12 +24,13 @@ from splunk_hec_kafka.commits import Commits, positions_of
 from splunk_hec_kafka.consumer_settings import consumer_properties, is_incremental, max_poll_interval_s
 from splunk_hec_kafka.enquiries import ANSWER_S, Enquiries, matches, needing, unanswered
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
-from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place
+from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place, shown
+from splunk_hec_kafka.outside import THE_WORLD, Outside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from confluent_kafka import Message
+    from confluent_kafka import Consumer, Message
 
     from splunk_hec_kafka.config import SinkConfig
 
@@ -60,7 +60,7 @@ class KafkaSource:
         *,
         on_revoke: Callable[[list[TopicPartition], bool], None],
         on_lost_range: Callable[[TopicPartition, int, int], None],
-        clock: Callable[[], float],
+        outside: Outside = THE_WORLD,
     ) -> None:
         """Make the consumer; it does not join its group before `subscribe`.
 
@@ -70,7 +70,7 @@ class KafkaSource:
             on_revoke: Asked to settle what it can before partitions go; True: they are lost already, and
                 nothing can be committed any more.
             on_lost_range: Told which offsets (first, and the one after the last) nobody can read any more.
-            clock: Monotonic seconds.
+            outside: Makes the consumer; the clock.
 
         Raises:
             ConfigError: librdkafka does not know a property, or not such a value.
@@ -80,23 +80,24 @@ class KafkaSource:
         self._ledger = ledger
         self._on_revoke = on_revoke
         self._on_lost_range = on_lost_range
-        self._clock = clock
+        self._outside = outside
+        self._clock = outside.clock
         self._gone_meanwhile: set[TopicPartition] = set()
         self._is_paused = False
         self._is_closing = False
         self.has_left_some = False
-        self.commits = Commits(ledger)
+        self.commits = Commits(ledger, outside)
         self.failure: SinkFailure | None = None
         properties = consumer_properties(config)
         self.max_poll_interval_s = max_poll_interval_s(properties)
         self._is_incremental = is_incremental(properties)
         try:
-            self._consumer = Consumer(
+            self._consumer = outside.consumer(
                 properties | {"on_commit": self._on_commit, "error_cb": self._on_error}, logger=librdkafka_log
             )
         except KafkaException as error:
             raise ConfigError(f"kafka.properties: {error.args[0].str()}") from None
-        self.enquiries = Enquiries(self._consumer, self._config, clock)
+        self.enquiries = Enquiries(self._consumer, self._config, outside.clock)
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -119,12 +120,8 @@ class KafkaSource:
         self._consumer.unsubscribe()
         while self._consumer.assignment() and self._clock() < leave_by:
             self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
-        if not self._consumer.assignment():
-            closing = Thread(target=self._consumer.close, name="consumer-close", daemon=True)
-            closing.start()
-            closing.join(CLOSE_S)
-            if not closing.is_alive():
-                return
+        if not self._consumer.assignment() and self._outside.run_within(CLOSE_S, self._consumer.close):
+            return
         log.warning("no broker takes this member's leave; the group notices when its session ends")
 
     def consume(self, count: int, timeout_s: float) -> list[Message]:
@@ -174,7 +171,7 @@ class KafkaSource:
 
     def _read_again(self, gone: set[TopicPartition]) -> None:
         """Read partitions that went and came back in one call from their start: both were mixed."""
-        back = {at: OFFSET_BEGINNING for at in gone if at in self._ledger.epochs}
+        back = {at: OFFSET_BEGINNING for at in sorted(gone) if at in self._ledger.epochs}
         self._read_from(back | self._ledger.committable(back))
 
     def _read_from(self, wanted: dict[TopicPartition, int]) -> None:
@@ -262,7 +259,7 @@ class KafkaSource:
             consumer.assign(partitions)
         self._ledger.assign({at: start if start >= 0 else None for at, start in starts.items()})
         self._apply_pause(partitions)
-        log.info("assigned %s", _shown(starts))
+        log.info("assigned %s", shown(starts, self._ledger.positions()))
 
     def _starts_in_time(self, partitions: list[Position]) -> dict[TopicPartition, int]:
         """Where reading begins; asked again while the broker does not answer (it may be restarting).
@@ -285,7 +282,7 @@ class KafkaSource:
 
     def _revoked(self, consumer: Consumer, partitions: list[Position]) -> None:
         going = [TopicPartition(position.topic, position.partition) for position in partitions]
-        log.info("revoked %s", _shown(going))
+        log.info("revoked %s", shown(going, self._ledger.positions()))
         if not self._is_closing:
             self._on_revoke(going, False)
             self.commits.carry_out(consumer, going)
@@ -293,7 +290,8 @@ class KafkaSource:
 
     def _lost(self, consumer: Consumer, partitions: list[Position]) -> None:
         going = [TopicPartition(position.topic, position.partition) for position in partitions]
-        log.warning("lost %s: the group went on without this member; nothing is committed", _shown(going))
+        which = shown(going, self._ledger.positions())
+        log.warning("lost %s: the group went on without this member; nothing is committed", which)
         if not self._is_closing:
             self._on_revoke(going, True)
         self._gone(consumer, partitions, going)
@@ -343,7 +341,3 @@ class KafkaSource:
             librdkafka_log.warning("kafka: %s", error.str())
             return
         self.failure = SinkFailure(ExitCode.KAFKA, f"{text}: {error.str()}", fix)
-
-
-def _shown(partitions: Iterable[TopicPartition]) -> str:
-    return ", ".join(f"{at.topic}/{at.partition}" for at in partitions) or "no partitions"

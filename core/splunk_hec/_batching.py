@@ -18,14 +18,14 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from splunk_hec._channel import Attempt
     from splunk_hec.events import Manifest
     from splunk_hec.observe import Cause
 
-RECORD_OVERHEAD_BYTES = 340
-"""What one accepted event costs in memory beside its bytes (a held Kafka message of 512 B takes 851 B)."""
+REF_BYTES = 340
+"""What one event's ref is taken to cost in memory (a held Kafka message of 512 B takes 851 B)."""
 
 
 class Codec(Protocol):
@@ -244,7 +244,7 @@ class BatchBuilder:
             b"\n".join(self._lines),
             join(self._manifests),
             owner=self._owner,
-            charge_bytes=charge_of(self._bytes, len(self._lines), self._held_bytes),
+            charge_bytes=self._bytes + self._held_bytes,
             sealed_at=now,
             query=self._query,
             lengths=[len(line) for line in self._lines] if self._is_raw else None,
@@ -253,9 +253,20 @@ class BatchBuilder:
         return batch
 
 
-def charge_of(body_bytes: int, count: int, held_bytes: int) -> int:
-    """What events cost of the budget: their lines with line ends, the caller's originals, and overhead."""
-    return body_bytes + held_bytes + RECORD_OVERHEAD_BYTES * count
+class Lines:
+    """The envelopes of a batch that failed, unpacked when they are looked at."""
+
+    def __init__(self, batch: Batch, codec: Codec | None) -> None:
+        self._batch = batch
+        self._codec = codec
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._batch.envelopes(self._codec))
+
+
+def charge_of(lines: Sequence[bytes], held_bytes: int) -> int:
+    """What events cost of the budget: their lines with line ends, and what the caller holds of them."""
+    return sum(map(len, lines)) + len(lines) + held_bytes
 
 
 def join(manifests: list[Any]) -> Any:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 import uuid
+from random import Random
 from typing import TYPE_CHECKING
 
 from splunk_hec._actions import LaneSettings, Settled
 from splunk_hec._lane import Lane
-from splunk_hec._worker import Wire, Worker
+from splunk_hec._worker import Wire, Worker, tell_resend
 from splunk_hec.events import OutcomeKind
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Crew:
         budget: Budget,
         observer: Observer,
         clock: Callable[[], float],
+        random: Random,
     ) -> None:
         self.workers: list[Worker] = []
         self.fault = ""
@@ -68,6 +69,7 @@ class Crew:
         self._budget = budget
         self._observer = observer
         self._clock = clock
+        self._random = random
         self._guard = threading.Lock()
         self._turning = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -129,8 +131,8 @@ class Crew:
         )
         lane = Lane(
             settings,
-            random=random.Random(),  # noqa: S311 -- jitter, not secrets
-            new_channel_id=lambda: str(uuid.uuid4()).upper(),
+            random=Random(self._random.getrandbits(64)),  # noqa: S311 -- jitter, not secrets
+            new_channel_id=self._new_channel_id,
             codec=self._wire.codec,
         )
         return Worker(
@@ -144,6 +146,9 @@ class Crew:
             wall=time.time,
         )
 
+    def _new_channel_id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4)).upper()
+
     def _on_fault(self, worker: Worker, error: Exception) -> None:
         """A worker died of an exception: its batches move to a fresh lane, once."""
         self.fault = f"a lane failed: {type(error).__name__}"
@@ -151,7 +156,7 @@ class Crew:
         for batch in batches:
             batch.moves += 1
             if batch.attempts:  # it may have been taken
-                self._observer.count("resends", 1, cause="unknown_reply")
+                tell_resend(self._observer, batch, "unknown_reply")
         # Sorted before any is handed on: the next owner may fail at once, and count its own move.
         doomed = [batch for batch in batches if batch.moves > 1]
         movable = [batch for batch in batches if batch.moves == 1]

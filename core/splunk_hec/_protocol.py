@@ -25,6 +25,8 @@ from typing import Any, Protocol, TypeGuard, cast
 
 import msgspec
 
+from splunk_hec.errors import one_line
+
 EVENT_PATH = "/services/collector/event"
 RAW_PATH = "/services/collector/raw"
 ACK_PATH = "/services/collector/ack"
@@ -191,7 +193,7 @@ def read(reply: Reply | TransportError) -> Answer:
         reply.status,
         is_splunk=True,
         code=code,
-        text=text[:200] if isinstance(text, str) else "",
+        text=one_line(text[:200]) if isinstance(text, str) else "",
         number=_count(number),
         ack_id=_count(ack_id),
         retry_after=reply.retry_after,

@@ -15,13 +15,14 @@ from collections import deque
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
-from splunk_hec._batching import Batch, BatchBuilder, charge_of
+from splunk_hec._batching import Batch, BatchBuilder, Lines, charge_of
 from splunk_hec.events import Manifest, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from splunk_hec._actions import Settled
+    from splunk_hec._batching import Codec
 
 BAD_INDEX_REMEMBERED_S = 300.0
 
@@ -32,7 +33,8 @@ class Mailbox:
     Guarded by the queue's lock. `is_aborted` is read without it: it only ever turns True.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_lines: bool = False) -> None:
+        self.keeps_lines = keeps_lines
         self.builders: dict[str, BatchBuilder] = {}
         self.outcomes: list[Outcome] = []
         self.unsettled = 0
@@ -49,10 +51,12 @@ class BatchQueue:
         clock: Callable[[], float],
         new_builder: Callable[[Mailbox, str], BatchBuilder],
         linger_s: float,
+        codec: Codec | None,
     ) -> None:
         self._clock = clock
         self._new_builder = new_builder
         self._linger_s = linger_s
+        self._codec = codec
         self._lock = Lock()
         self._work = Condition(self._lock)
         self._news = Condition(self._lock)
@@ -80,7 +84,7 @@ class BatchQueue:
             if box.is_aborted or self.is_stopping:
                 return False
             box.unsettled += len(lines)
-            box.charge_bytes += charge_of(sum(map(len, lines)) + len(lines), len(lines), held_bytes)
+            box.charge_bytes += charge_of(lines, held_bytes)
             builder = box.builders.get(query)
             if builder is None:
                 builder = box.builders[query] = self._new_builder(box, query)
@@ -231,7 +235,7 @@ class BatchQueue:
                 if item.bad_index:
                     self._remember_bad_index(item.bad_index)
                 if item.kind is not OutcomeKind.DELIVERED or _has_refs(item.batch.manifest):
-                    box.outcomes.append(outcome_of(item, url))
+                    box.outcomes.append(outcome_of(item, url, self._codec))
             self._news.notify_all()
         return freed_bytes, freed_events
 
@@ -302,9 +306,12 @@ class BatchQueue:
         return min((b.opened_at for b in box.builders.values() if len(b)), default=self._clock())
 
 
-def outcome_of(item: Settled, url: str) -> Outcome:
+def outcome_of(item: Settled, url: str, codec: Codec | None) -> Outcome:
     """What the caller gets to see of a settled batch."""
     batch, answer = item.batch, item.answer
+    box = batch.owner
+    assert isinstance(box, Mailbox)
+    keeps_lines = box.keeps_lines and item.kind is not OutcomeKind.DELIVERED
     return Outcome(
         kind=item.kind,
         refs=batch.manifest,
@@ -318,6 +325,7 @@ def outcome_of(item: Settled, url: str) -> Outcome:
         first_attempt_s=batch.first_attempt_s,
         ack_latency_s=item.ack_latency_s,
         size_bytes=batch.size_bytes,
+        lines=Lines(batch, codec) if keeps_lines else (),
     )
 
 

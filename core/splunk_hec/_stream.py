@@ -11,7 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from splunk_hec._batching import charge_of
+from splunk_hec._batching import REF_BYTES, charge_of
 from splunk_hec._queue import Mailbox
 from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, Halted, InvalidEvent
 from splunk_hec.events import Envelope, Event, Manifest, Outcome, OutcomeKind
@@ -28,9 +28,9 @@ class Stream:
     A stream that is garbage-collected aborts itself: its budget must not be lost with it.
     """
 
-    def __init__(self, client: HecClient) -> None:
+    def __init__(self, client: HecClient, *, keeps_lines: bool = False) -> None:
         self._client = client
-        self._box = Mailbox()
+        self._box = Mailbox(keeps_lines=keeps_lines)
         self._is_closed = False
         self._finalizer = weakref.finalize(self, client.queue.orphan, self._box)
 
@@ -51,7 +51,7 @@ class Stream:
             ClosedError: The stream or client is closed.
         """
         query, line = self._client.encode(event)
-        if not self.submit_lines([line], [event.ref], query=query, timeout_s=timeout_s):
+        if not self.submit_lines([line], [event.ref], held_bytes=REF_BYTES, query=query, timeout_s=timeout_s):
             raise BudgetExceeded(
                 "the in-flight budget stayed full; poll less rarely, or raise in_flight_max_*"
             )
@@ -78,7 +78,8 @@ class Stream:
         taken, total = 0, sum(len(lines) for _, lines, _ in runs)
         for query, lines, refs in runs:
             try:
-                accepted = self.submit_lines(lines, refs, query=query, timeout_s=timeout_s)
+                held = REF_BYTES * len(lines)
+                accepted = self.submit_lines(lines, refs, held_bytes=held, query=query, timeout_s=timeout_s)
             except Halted:
                 if not taken:
                     raise
@@ -101,7 +102,8 @@ class Stream:
         Args:
             lines: Envelopes, one line each, without line end, as `EnvelopeEncoder` makes them.
             manifest: As long as `lines`; comes back, whole or in slices, in `Outcome.refs`.
-            held_bytes: What the caller keeps in memory for these events until they are settled.
+            held_bytes: What the caller keeps in memory for these events until they are settled, the manifest
+                included.
             query: URL query of the raw endpoint; empty for the event endpoint.
             timeout_s: As for `submit`.
 
@@ -115,10 +117,9 @@ class Stream:
         client, total = self._client, len(lines)
         if self._is_closed:
             raise ClosedError("the stream is closed")
-        size = sum(map(len, lines)) + total
-        step = client.slice_of(charge_of(size, total, held_bytes), total)
+        charge = charge_of(lines, held_bytes)
+        step = client.slice_of(charge, total)
         if step >= total:
-            charge = charge_of(size, total, held_bytes)
             if not client.acquire(charge, total, timeout_s):
                 return 0
             self._add(lines, manifest, held_bytes, query, charge)
@@ -127,7 +128,7 @@ class Stream:
         while taken < total:
             end = min(total, taken + step)
             part, held = lines[taken:end], held_bytes * end // total - held_bytes * taken // total
-            charge = charge_of(sum(map(len, part)) + len(part), len(part), held)
+            charge = charge_of(part, held)
             try:
                 has_room = client.acquire(charge, len(part), timeout_s)
             except Halted:

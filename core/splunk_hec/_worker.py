@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from splunk_hec._lane import Lane
     from splunk_hec._queue import BatchQueue
     from splunk_hec.config import HecConfig
-    from splunk_hec.observe import Observer
+    from splunk_hec.observe import Cause, Observer
 
 log = logging.getLogger("splunk_hec")
 
@@ -74,6 +74,19 @@ class Wire:
         if encoding:
             headers["Content-Encoding"] = encoding
         return protocol.Request(url, path, headers, body, channel, self._deadline_s)
+
+
+def tell_resend(observer: Observer, batch: Batch, cause: Cause) -> None:
+    """Count that a batch is sent again, and say which: whoever finds a duplicate finds its cause here."""
+    observer.count("resends", 1, cause=cause)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("batch %s (%d events) is sent again: %s%s", batch.id, batch.count, cause, _places(batch))
+
+
+def _places(batch: Batch) -> str:
+    """Where its events came from, if the manifest knows; a caller's refs may hold anything: never shown."""
+    tell: Callable[[], str] | None = getattr(batch.manifest, "places", None)
+    return "" if tell is None else f" {tell()}"
 
 
 class Worker:
@@ -244,8 +257,7 @@ class Worker:
         for note in effects.notes:
             log.warning("%s", note)
         for cause, batch in effects.resends:
-            self._observer.count("resends", 1, cause=cause)
-            log.debug("batch %s (%d events) is sent again: %s", batch.id, batch.count, cause)
+            tell_resend(self._observer, batch, cause)
         for retired in effects.retired:
             self._observer.count("channels_retired", 1, cause=retired)
         for item in effects.settled:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from random import Random
 from typing import TYPE_CHECKING, Self
 
 from splunk_hec._batching import BatchBuilder
@@ -56,6 +57,7 @@ class HecClient:
         configured_indexes: Collection[str] = (),
         transport_factory: Callable[[], Transport] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
     ) -> None:
         """Make a client; the first submit starts its threads.
 
@@ -67,6 +69,7 @@ class HecClient:
                 deployment is at fault and everything is held; any other rejects its event.
             transport_factory: Makes one transport a lane; None uses requests.
             clock: Monotonic seconds.
+            random: Where jitter and channel ids come from; None: the system's entropy.
 
         Raises:
             ConfigError: A setting is wrong, or the token's reference leads nowhere.
@@ -76,9 +79,12 @@ class HecClient:
         token()
         limits = config.in_flight_max_bytes, config.in_flight_max_events
         self.budget = Budget(*limits) if budget is None else budget
-        self.queue = BatchQueue(clock=clock, new_builder=self._new_builder, linger_s=config.linger_s)
+        codec = codec_for(config.gzip)
+        self.queue = BatchQueue(
+            clock=clock, new_builder=self._new_builder, linger_s=config.linger_s, codec=codec
+        )
         self._encoder = EnvelopeEncoder(config)
-        self._wire = Wire(config, token, codec_for(config.gzip))
+        self._wire = Wire(config, token, codec)
         self._transport_factory = transport_factory or (lambda: _over_requests(config))
         if transport_factory is None:
             _over_requests(config).close()  # a certificate file that cannot be read fails here, not in a lane
@@ -93,6 +99,7 @@ class HecClient:
             budget=self.budget,
             observer=Silent() if observer is None else observer,
             clock=clock,
+            random=Random() if random is None else random,  # noqa: S311 -- jitter and names, not secrets
         )
         self._is_closed = False
         self._default = Stream(self)
@@ -111,10 +118,15 @@ class HecClient:
 
     # -- the default stream --------------------------------------------------------------------------
 
-    def stream(self) -> Stream:
-        """A further, independent stream on the same lanes."""
+    def stream(self, *, keeps_lines: bool = False) -> Stream:
+        """A further, independent stream on the same lanes.
+
+        Args:
+            keeps_lines: Failed outcomes bring their envelopes along (`Outcome.lines`), so that the caller
+                need not hold what can be read from them; they stay in memory until polled, beside the budget.
+        """
         self.check_usable()
-        return Stream(self)
+        return Stream(self, keeps_lines=keeps_lines)
 
     def submit(self, event: Event | Envelope, timeout_s: float | None = None) -> None:
         """See `Stream.submit`."""
@@ -198,13 +210,13 @@ class HecClient:
         """Room in the budget for events; False if there was none in time."""
         self.check_usable()
         if self._crew.has_halted:
-            self._raise_if_halted()
+            self.raise_if_halted()
         if self.budget.try_acquire(charge, count):
             return True
         deadline = None if timeout_s is None else self._clock() + timeout_s
         self.queue.seal()
         while True:
-            self._raise_if_halted()
+            self.raise_if_halted()
             left_s = LOOK_AGAIN_S if deadline is None else min(LOOK_AGAIN_S, deadline - self._clock())
             if left_s <= 0:
                 return False
@@ -216,6 +228,17 @@ class HecClient:
             self.check_usable()
             if self.budget.try_acquire(charge, count):
                 return True
+
+    def raise_if_halted(self) -> None:
+        """Whoever waits for outcomes calls this now and then: a refused deployment settles nothing.
+
+        Raises:
+            Halted: Splunk has refused the deployment for longer than the patience.
+        """
+        health = self.health()
+        if health.halted and health.halted_for_s >= self.config.halt_patience_s:
+            reason = next(one for one in health.reasons if one.code != "internal")
+            raise Halted(reason.code, reason.text)
 
     def check_usable(self) -> None:
         """Start the lanes if they are not; refuse what can no longer work.
@@ -276,12 +299,6 @@ class HecClient:
             query=query,
             raw=self.config.endpoint == "raw",
         )
-
-    def _raise_if_halted(self) -> None:
-        health = self.health()
-        if health.halted and health.halted_for_s >= self.config.halt_patience_s:
-            reason = next(one for one in health.reasons if one.code != "internal")
-            raise Halted(reason.code, reason.text)
 
 
 def _over_requests(config: HecConfig) -> Transport:

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from splunk_hec._gcp_secret import GcpSecret
 from splunk_hec.errors import ConfigError
 from splunk_hec.events import FieldValue
 
 REDACTED = "***"
-_REFERENCE = re.compile(r"^(env|file):(.+)$", re.DOTALL)
+_REFERENCE = re.compile(r"^(env|file|gcp-secret):(.+)$", re.DOTALL)
 _POSITIVE = (
     "lanes",
     "batch_max_bytes",
@@ -39,7 +40,8 @@ class HecConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         url: `https://host:8088`, or several of them; lanes are spread over them.
-        token: The HEC token: `env:NAME`, `file:PATH` (re-read when it changes), or the literal.
+        token: The HEC token: `env:NAME`, `file:PATH` (re-read when it changes),
+            `gcp-secret:projects/P/secrets/S` (re-read every minute), or the literal.
         ack: `required`: delivered means acknowledged by the indexer, and a token without
             acknowledgements halts; `auto`: probed at start; `off`: delivered means accepted.
         lanes: Worker threads in all, at least one per url.
@@ -191,13 +193,15 @@ _Types = msgspec.defstruct(
 
 
 def is_reference(token: str) -> bool:
-    """Whether `token` names a place (`env:`, `file:`) instead of being the secret itself."""
+    """Whether `token` names a place (`env:`, `file:`, `gcp-secret:`) instead of being the secret itself."""
     return _REFERENCE.match(token) is not None
 
 
 def hide_password(url: str) -> str:
-    """`url` with any user:password part replaced."""
-    return re.sub(r"//[^/@]*@", f"//{REDACTED}@", url)
+    """`url` with any user:password part replaced: all before the last `@`, as a password may hold `/@`."""
+    private, at, place = url.rpartition("@")
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", private)
+    return f"{scheme[0] if scheme else ''}{REDACTED}@{place}" if at else url
 
 
 def _rebuild(values: dict[str, Any]) -> HecConfig:
@@ -231,6 +235,8 @@ class TokenSource:
 
     def __init__(self, token: str) -> None:
         self._token = token
+        match = _REFERENCE.match(token)
+        self._gcp = GcpSecret(match[2]) if match and match[1] == "gcp-secret" else None
         self._read: tuple[tuple[int, int, int], str] | None = None
 
     def __repr__(self) -> str:
@@ -246,9 +252,13 @@ class TokenSource:
         if match is None:
             return self._token
         kind, name = match.groups()
-        secret = os.environ.get(name, "") if kind == "env" else self._from_file(Path(name))
+        if self._gcp is not None:
+            secret, place = self._gcp(), f"the secret {name}"
+        elif kind == "env":
+            secret, place = os.environ.get(name, ""), f"the environment variable {name}"
+        else:
+            secret, place = self._from_file(Path(name)), f"the file {name}"
         if not secret.strip():
-            place = f"the environment variable {name}" if kind == "env" else f"the file {name}"
             raise ConfigError(f"the token is to be read from {place}, which is missing or empty")
         return secret.strip()
 

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from splunk_hec.events import Outcome
 
 
+def one_line(text: str) -> str:
+    r"""Text of somebody else's for a log line, a terminal or a header: one line, all of it visible.
+
+    Args:
+        text: Anything; line ends, escape sequences, changes of direction or lone surrogates included.
+
+    Returns:
+        The text with what cannot be printed written as in Python: `\n`, `\x1b`, `\u202e`.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class HecError(Exception):
     """The root: catch it to catch everything this package raises on purpose."""
 
@@ -36,9 +50,9 @@ class InvalidEvent(HecError, ValueError):  # noqa: N818 -- the public name says 
     """
 
     def __init__(self, reason: str, text: str, position: int = 0) -> None:
-        super().__init__(f"{reason}: {text}")
+        self.text = one_line(text)  # it may quote the event, and ends in logs, headers and on terminals
+        super().__init__(f"{reason}: {self.text}")
         self.reason = reason
-        self.text = text
         self.position = position
 
 

@@ -7,7 +7,7 @@ a batch can be split where Splunk's reply says so without an object per event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -74,7 +74,11 @@ class OutcomeKind(StrEnum):
 
 
 class Manifest(Protocol):
-    """Which events a batch stands for, in the order of its envelopes."""
+    """Which events a batch stands for, in the order of its envelopes.
+
+    One that knows where they came from may have a method `places() -> str`: the debug record of a resend
+    shows what it returns.
+    """
 
     def __len__(self) -> int:
         """How many events."""
@@ -101,6 +105,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         first_attempt_s: Seconds since 1970 of the first try; 0.0 if there was none.
         ack_latency_s: From the deciding reply to the acknowledgement; 0.0 without acks.
         size_bytes: Encoded size of these events.
+        lines: For failures on a stream that keeps lines: the envelopes as they were sent, in order.
     """
 
     kind: OutcomeKind
@@ -115,3 +120,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     first_attempt_s: float = 0.0
     ack_latency_s: float = 0.0
     size_bytes: int = 0
+    lines: Iterable[bytes] = ()

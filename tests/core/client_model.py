@@ -26,7 +26,6 @@ from splunk_hec.testing import ManualClock
 
 if TYPE_CHECKING:
     from splunk_hec._stream import Stream
-    from splunk_hec._worker import Worker
 
 HTML_403 = Reply(403, b"<html>blocked</html>")
 FAULTS = {"invalid_event": "bad", "bad_index": "nope", "too_large": "huge", "refused_by_proxy": "attack"}
@@ -213,9 +212,9 @@ class ClientRun:
             observer=self.counts,
             transport_factory=lambda: self.wires,
             clock=self.clock,
+            random=Random(seed),
             configured_indexes=["main"],
         )
-        self._make_deterministic(seed)
         self.streams: list[Stream] = [self.client.stream() for _ in range(3)]
         self.open: dict[str, Stream] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -225,19 +224,6 @@ class ClientRun:
     def _address(self, seed: int) -> Address:
         rng = self.rng
         return Address(seed, Trouble.draw(rng), nodes=rng.choice([1, 1, 2]), started_at=self.clock.now)
-
-    def _make_deterministic(self, seed: int) -> None:
-        """Lanes draw their jitter and channel ids from the seed, also those that replace failed ones."""
-        make, numbers = self.client._crew._new_worker, iter(range(10**9))
-
-        def make_seeded(url: str, *, has_acks: bool = False) -> Worker:
-            worker = make(url, has_acks=has_acks)
-            lane = worker.lane
-            lane.channels._new_channel_id = lambda: f"C-{next(numbers)}"
-            lane.endpoint._backoff._random = lane.asking._failures._random = Random(seed)
-            return worker
-
-        self.client._crew._new_worker = make_seeded
 
     # -- steps ---------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A model of HEC servers on a virtual clock, for driving lanes without sockets.
+"""A model of HEC servers on a virtual clock, for driving lanes, clients and whole sinks without sockets.
 
 Servers differ in every way that is unknown of the real one: where ack ids start, whether refusals and
 probes use one up, whether a 400 names its prefix's id, what code 7 counts from. Faults are drawn at random.
@@ -6,9 +6,10 @@ probes use one up, whether a 400 names its prefix's id, what code 7 counts from.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from random import Random
+
+import msgspec
 
 from splunk_hec import _protocol as protocol
 from splunk_hec._protocol import Reply, Request, TransportError
@@ -73,15 +74,33 @@ class Faults:
         return faults
 
 
+class Line(msgspec.Struct):
+    """What the model reads of an envelope."""
+
+    event: str
+    index: str = ""
+    fields: dict[str, object] | None = None
+
+    @property
+    def code(self) -> int:
+        """With what it is refused; 0 if it is not."""
+        return 7 if self.index == "nope" else 6 if self.event.startswith("bad") else 0
+
+
+_read_line = msgspec.json.Decoder(Line).decode
+_read_ids = msgspec.json.Decoder(dict[str, list[int]]).decode
+_write = msgspec.json.encode
+
+
 @dataclass
 class Node:
-    """One server: its channels, and what is indexed but not yet durable."""
+    """One server: its channels, and what is indexed but not yet durable (`fresh`)."""
 
     habits: Habits
     rng: Random
     channels: dict[str, int] = field(default_factory=dict)
     pending: dict[tuple[str, int], tuple[float, list[str]]] = field(default_factory=dict)
-    told: set[tuple[str, int]] = field(default_factory=set)
+    fresh: dict[tuple[str, int], None] = field(default_factory=dict)
     counter: int = 0
     highest: int = 0
 
@@ -89,7 +108,7 @@ class Node:
         """Forget channels and what is not on disk."""
         self.channels.clear()
         self.pending.clear()
-        self.told.clear()
+        self.fresh.clear()
         self.counter = self._start()
 
     def _start(self) -> int:
@@ -141,11 +160,12 @@ class World:
     def settle_disk(self) -> None:
         """What is old enough is durable now."""
         for node in self.nodes:
-            for key, (at, events) in list(node.pending.items()):
-                if at <= self.now and events:
-                    for event in events:
-                        self.indexed[event] = self.indexed.get(event, 0) + 1
-                    node.pending[key] = (at, [])
+            for key in [key for key in node.fresh if node.pending[key][0] <= self.now]:
+                at, events = node.pending[key]
+                for event in events:
+                    self.indexed[event] = self.indexed.get(event, 0) + 1
+                node.pending[key] = (at, [])
+                del node.fresh[key]
 
     def serve(self, request: Request, now: float) -> Reply | TransportError:
         """Answer one request at virtual time `now`."""
@@ -173,15 +193,16 @@ class World:
                 [Reply(404, b"<html>"), Reply(400, b'{"text":"x","code":6}'), Reply(502, b"")]
             )
         told = {}
-        for ack_id in json.loads(request.body)["acks"]:
+        for ack_id in _read_ids(request.body)["acks"]:
             key = (request.channel, ack_id)
             at, events = node.pending.get(key, (float("inf"), []))
             told[str(ack_id)] = at <= self.now and not events
             if told[str(ack_id)] and not node.habits.tells_true_always:
                 del node.pending[key]
         if self._hits("poll_lost"):
-            return self.rng.choice([LOST, Reply(200, b""), Reply(200, b'{"acks":{')])
-        return Reply(200, json.dumps({"acks": told}).encode())
+            lost: list[Reply | TransportError] = [LOST, Reply(200, b""), Reply(200, b'{"acks":{')]
+            return self.rng.choice(lost)
+        return Reply(200, _write({"acks": told}))
 
     def _post(self, node: Node, request: Request) -> Reply:
         habits = node.habits
@@ -195,7 +216,7 @@ class World:
             if habits.probe_takes_id:
                 node.take_id(request.channel)
             return Reply(400, b'{"text":"No data","code":5}')
-        lines = request.body.split(b"\n")
+        lines = [_read_line(line) for line in request.body.split(b"\n")]
         if self._hits("html503"):
             if self.rng.random() < 0.5:
                 self._parse(node, request.channel, lines)
@@ -204,15 +225,16 @@ class World:
             return self._busy(node, request.channel, lines)
         return self._parse(node, request.channel, lines)
 
-    def _take(self, node: Node, channel: str, lines: list[bytes]) -> int:
-        events = [json.loads(line)["event"] for line in lines]
+    def _take(self, node: Node, channel: str, lines: list[Line]) -> int:
+        events = [line.event for line in lines]
         ack_id = node.take_id(channel)
         at = self.now + node.habits.ack_delay_s * self.rng.uniform(0.5, 1.5)
         if not self._hits("data_lost"):
             node.pending[channel, ack_id] = (at, events)
+            node.fresh[channel, ack_id] = None
         return ack_id
 
-    def _busy(self, node: Node, channel: str, lines: list[bytes]) -> Reply:
+    def _busy(self, node: Node, channel: str, lines: list[Line]) -> Reply:
         body: dict[str, object] = {"text": "Server is busy", "code": 9}
         if node.habits.number_on_busy and len(lines) > 1:
             taken = self.rng.randrange(self._good_prefix(lines) + 1)
@@ -221,18 +243,15 @@ class World:
                 ack_id = self._take(node, channel, lines[:taken])
                 if node.habits.ack_id_on_prefix:
                     body["ackId"] = ack_id
-        return Reply(503, json.dumps(body).encode())
+        return Reply(503, _write(body))
 
-    def _good_prefix(self, lines: list[bytes]) -> int:
-        codes = [_code(json.loads(line)) for line in lines]
-        return min(
-            codes.index(next(code for code in codes if code)) if any(codes) else len(lines), len(lines) - 1
-        )
+    def _good_prefix(self, lines: list[Line]) -> int:
+        return next((number for number, line in enumerate(lines) if line.code), len(lines) - 1)
 
-    def _parse(self, node: Node, channel: str, lines: list[bytes]) -> Reply:
+    def _parse(self, node: Node, channel: str, lines: list[Line]) -> Reply:
         habits = node.habits
         for number, line in enumerate(lines):
-            code = _code(json.loads(line))
+            code = line.code
             if not code:
                 continue
             shown = number + (habits.index_base if code == 7 else 0)
@@ -243,12 +262,6 @@ class World:
                     body["ackId"] = ack_id
             elif habits.refusal_takes_id:
                 node.take_id(channel)
-            return Reply(400, json.dumps(body).encode())
+            return Reply(400, _write(body))
         ack_id = self._take(node, channel, lines)
-        return Reply(200, json.dumps({"text": "Success", "code": 0, "ackId": ack_id}).encode())
-
-
-def _code(event: dict[str, str]) -> int:
-    if event.get("index") == "nope":
-        return 7
-    return 6 if event["event"].startswith("bad") else 0
+        return Reply(200, _write({"text": "Success", "code": 0, "ackId": ack_id}))

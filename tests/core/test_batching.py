@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec._batching import RECORD_OVERHEAD_BYTES, Batch, BatchBuilder, charge_of
+from splunk_hec._batching import Batch, BatchBuilder, charge_of
 from splunk_hec._gzip import Fast
 
 MAX_BYTES = 60
@@ -71,7 +71,7 @@ class Building(RuleBasedStateMachine):
                 continue
             part = given_lines[at : at + room]
             self.builder.add(part, refs[at : at + room], held_bytes, 7.0)
-            self.charge += charge_of(sum(map(len, part)) + len(part), len(part), held_bytes)
+            self.charge += charge_of(part, held_bytes)
             self.open += part
             at += room
             assert len(self.open) <= MAX_EVENTS
@@ -207,9 +207,9 @@ def test_lists_of_the_caller_are_not_touched() -> None:
     assert batch.manifest == [0, 1]
 
 
-def test_charge_counts_lines_originals_and_overhead() -> None:
-    """An event costs its line with its end, what the caller keeps of it, and 340 bytes."""
-    assert charge_of(100, 3, 50) == 150 + 3 * RECORD_OVERHEAD_BYTES
+def test_charge_counts_lines_and_what_the_caller_holds() -> None:
+    """Events cost their lines with their ends, and what the caller keeps of them."""
+    assert charge_of([b"abc", b"de"], 50) == 3 + 1 + 2 + 1 + 50
 
 
 def test_uncompressed_batch_gives_nothing_back() -> None:

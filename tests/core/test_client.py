@@ -677,6 +677,23 @@ def test_streams_are_independent() -> None:
     assert desk.posted == [["a"], ["b"], ["c"]]
 
 
+@pytest.mark.parametrize("codec", ["off", "fast"])
+def test_failures_bring_their_envelopes_along_on_request(codec: str) -> None:
+    """On a stream that keeps lines a failure holds what was sent, of a piece of a batch too; else nothing."""
+    lines = {}
+    for keeps_lines in (True, False):
+        refusal = refused(400, 6, "bad", number=1, ack_id=0)
+        desk = Desk(refusal, accept_each, acks({0: True, 1: True}), gzip=codec, batch_max_events=3)
+        stream = desk.hec.stream(keeps_lines=keeps_lines)
+        stream.submit_many([Event(name, ref=name) for name in ("good", "bad", "good too")])
+        desk.later(10)
+        outcomes = {outcome.refs[0]: outcome for outcome in stream.poll()}
+        assert outcomes["bad"].kind is OutcomeKind.REJECTED
+        lines[keeps_lines] = {ref: list(outcome.lines) for ref, outcome in outcomes.items()}
+    assert lines[True] == {"good": [], "bad": [b'{"event":"bad"}'], "good too": []}
+    assert lines[False] == {"good": [], "bad": [], "good too": []}
+
+
 def test_aborted_stream_gives_its_budget_back() -> None:
     """What is open, queued, sent or awaiting its ack is forgotten; no outcome follows, others go on."""
     desk = Desk(accepted(0), accepted(1), batch_max_events=2)

@@ -18,6 +18,7 @@ BOUND_S = 30.0
 def queue_of(clock: ManualClock) -> BatchQueue:
     """A queue of batches of three."""
     return BatchQueue(
+        codec=None,
         clock=clock,
         new_builder=lambda box, query: BatchBuilder(box, max_bytes=1_000, max_events=3, query=query),
         linger_s=0.5,

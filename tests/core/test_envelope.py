@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from splunk_hec._envelope import (
     EnvelopeEncoder,
@@ -389,3 +390,36 @@ def test_index_is_read_from_an_encoded_line() -> None:
     """What an envelope asks for is known from its bytes alone."""
     assert index_of(ENCODER.encode(Event("a", index="i"))) == "i"
     assert index_of(ENCODER.encode(Event("a"))) is None
+
+
+micros_of_texts = st.integers(1_000_000, 2**53)
+some_texts = st.lists(st.tuples(st.text(min_size=1), st.none() | micros_of_texts), max_size=6)
+
+
+@given(some_texts)
+@example([("a", 1_729_987_200_123_456), ("b\n\u2028", None)])
+def test_many_texts_are_encoded_as_each_alone(texts: list[tuple[str, int | None]]) -> None:
+    """The bulk form says the same as one by one, or that one of them needs a closer look."""
+    encoder = EnvelopeEncoder(HecConfig(url="http://test", token="t", index="main", fields={"team": "x"}))
+    lines = encoder.encode_texts(
+        [text for text, _ in texts], [UNSET if micros is None else micros / 1e6 for _, micros in texts]
+    )
+    if lines is None:
+        assert any(text.isspace() for text, _ in texts)
+        return
+    alone = [
+        encoder.encode(Event(text, time=None if micros is None else Decimal(micros).scaleb(-6)))
+        for text, micros in texts
+    ]
+    assert [list(json.loads(line, parse_float=Decimal).items()) for line in lines] == [
+        list(json.loads(line, parse_float=Decimal).items()) for line in alone
+    ]
+    assert not any(re.search(rb'"time":[^,]*[eE]', line) for line in lines)
+
+
+@pytest.mark.parametrize("odd", ["", " \t", "\ud800", "x" * 200])
+def test_a_text_that_may_be_refused_is_left_to_a_closer_look(odd: str) -> None:
+    """A blank, undecodable or oversize text among good ones is never encoded in bulk."""
+    encoder = EnvelopeEncoder(HecConfig(url="http://test", token="t", event_max_bytes=100))
+    assert encoder.encode_texts(["good"]) == [b'{"event":"good"}']
+    assert encoder.encode_texts(["good", odd]) is None

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +27,6 @@ from splunk_hec_kafka.progress import live_line, sink_line
 from splunk_hec_kafka.summary import summary_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from splunk_hec_emulator import Emulator
     from splunk_hec_kafka._mock_kafka import MockKafka
 
@@ -188,6 +187,14 @@ def test_an_interrupt_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr("splunk_hec_kafka.lag.group_lag", interrupt)
     assert in_process(monkeypatch, "lag") == 1
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_log_disk_does_not_change_the_exit_code() -> None:
+    """Python ends with 120 when standard error cannot be flushed; the code of the command is kept."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*COMMAND, "run", "--set", "hec.lanes=0"], stderr=full, check=False)
+    assert done.returncode == 3
 
 
 def test_a_reader_that_goes_away_is_no_fault() -> None:

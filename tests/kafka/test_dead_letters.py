@@ -502,8 +502,10 @@ class TestWriting:
         assert producer.produce(second, outcome())
         assert [one.offset() for one, _ in reports(producer, 1)] == [2]
 
-    def test_flush_tells_what_is_left_in_time(self, mock: Mock, letters: Callable[..., DeadLetters]) -> None:
-        """A shutdown with the broker down ends within its deadline and knows what is not safe."""
+    def test_flush_tells_what_is_left_in_time(
+        self, mock: Mock, letters: Callable[..., DeadLetters], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A shutdown with the broker down ends in time, knows what is not safe, and speaks of no new try."""
         producer = letters()
         mock.set_up(up=False)
         producer.produce(message(), outcome())
@@ -511,6 +513,7 @@ class TestWriting:
         assert producer.serve() == []
         producer.close()
         assert producer.serve() == []
+        assert "written again" not in caplog.text
 
     def test_reports_arrive_on_the_loops_thread(
         self, mock: Mock, letters: Callable[..., DeadLetters]

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, TopicPartition, consecutive, place
+from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, TopicPartition, consecutive, place, shown
 
 P, Q = TopicPartition("t", 0), TopicPartition("t", 1)
 PARTITIONS = [P, Q, TopicPartition("u", 0)]
@@ -218,3 +218,15 @@ def test_a_manifest_of_records_with_empty_values_keeps_them() -> None:
     manifest = Records([(empty, {P: 1})])
     assert manifest[1:].runs() == [Run(P, 1, 1, 1)]
     assert len(list(manifest.each())) == 2
+
+
+def test_a_manifest_names_its_runs_for_the_log() -> None:
+    """Partition, first and last offset of each run: enough to find which records were sent again."""
+    manifest = Records([(records(P, 1, 2, 4), {P: 1}), (records(Q, 7), {Q: 2})])
+    assert manifest.places() == "t/0@1-2, t/0@4-4, t/1@7-7"
+
+
+def test_partitions_are_shown_with_their_positions() -> None:
+    """The next offset to read, where it is known."""
+    assert shown([P, Q], {P: 5}) == "t/0@5, t/1@start"
+    assert shown([], {P: 5}) == "no partitions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +20,7 @@ from splunk_hec_kafka.consumer_settings import consumer_properties
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.metrics import Metrics
 from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition
+from splunk_hec_kafka.outside import THE_WORLD
 from splunk_hec_kafka.source import KafkaSource, matches
 from splunk_hec_kafka.stalls import PAUSE_AFTER_S, Stalls
 
@@ -129,7 +130,6 @@ class Scripted:
             self.ledger,
             on_revoke=lambda going, is_lost: self.revoked.append((going, is_lost)),
             on_lost_range=lambda *lost: self.lost.append(lost),
-            clock=time.monotonic,
         )
         self.source._consumer.close()
         self.source._consumer = self.source.enquiries._consumer = script  # type: ignore[assignment]
@@ -546,6 +546,45 @@ def test_what_is_committed_already_is_not_committed_in_a_revoke() -> None:
     assert commits.committed == {P: 5}
 
 
+def test_a_revoke_lets_an_older_commit_pass_first() -> None:
+    """While an asynchronous commit may still be repeated, the one of a revoke waits; else it does not."""
+    slept: list[float] = []
+    ledger = OffsetLedger()
+    ledger.assign({P: 5})
+    commits = Commits(ledger, THE_WORLD._replace(clock=lambda: 10.25, sleep=slept.append))
+    script: Any = _Script()
+    commits.carry_out(script, [P])
+    assert slept == []  # nothing is under way
+    ledger.jump(P, 7)
+    commits.begin(script, 10.0)
+    commits.carry_out(script, [P])
+    assert slept == [pytest.approx(0.75)]
+    assert script.commits == [{0: 5}, {0: 7}, {0: 7}]
+
+
+def test_the_group_does_not_go_back_when_a_commit_is_repeated(kafka: MockKafka) -> None:
+    """What librdkafka really does: a refused asynchronous commit arrives after the one that followed it."""
+    ledger = OffsetLedger()
+    ledger.assign({P: 100})
+    commits = Commits(ledger)
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "g", **QUIET})
+    try:
+        consumer.subscribe(["logs"])
+        wait_for(lambda: consumer.consume(1, 0.1) or consumer.assignment(), "the assignment")
+        kafka.push_errors(
+            8,  # OffsetCommit
+            [KafkaError.COORDINATOR_LOAD_IN_PROGRESS],
+        )
+        commits.begin(consumer, THE_WORLD.clock())
+        ledger.jump(P, 200)
+        commits.carry_out(consumer, [P])
+        Event().wait(0.5)  # it would come 0.1 or 0.2 s after the first
+        (found,) = consumer.committed([Position("logs", 0)], timeout=5)
+        assert found.offset == 200
+    finally:
+        consumer.close()
+
+
 def test_nothing_known_is_nothing_to_commit() -> None:
     """Without a position there is no commit, not even an empty one."""
     _, commits = held()
@@ -601,3 +640,19 @@ def test_a_new_partition_is_read_from_its_beginning_with_latest(hec: Emulator) -
             wait_for(lambda: len(indexed(hec)) == 4, "the new topic")
             assert running.stopped() == ExitCode.OK
         assert {topic for topic, _, _ in indexed(hec)} == {"logs.b"}
+
+
+def test_the_log_says_where_reading_began_and_how_far_it_came(
+    kafka: MockKafka, hec: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With each assignment its start, with each that goes its position: what is read twice can be told."""
+    caplog.set_level(logging.INFO, "splunk_hec_kafka")
+    script = _Script(
+        lambda it: it.assigned(P, Q) or [], lambda _: [record(P, 5)], lambda it: it.lost(P) or []
+    )
+    script.starts = {P: 5}
+    it = Scripted(sink_config(kafka, hec, properties=INCREMENTAL), script)
+    for _ in range(3):
+        it.source.consume(9, 0)
+    assert "assigned logs/0@5, logs/1@start" in caplog.text
+    assert "lost logs/0@6: " in caplog.text

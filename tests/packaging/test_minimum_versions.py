@@ -14,9 +14,13 @@ from foreign.registries import fresh_venv, must, run
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("emulator", "kafka")
+EXTRAS = ("beam", "emulator", "kafka")
 TESTED_WITH = ("hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 SUITES = (  # what meets a library; our own decisions are the same on every version
+    "tests/beam/test_bundle.py",
+    "tests/beam/test_elements.py",
+    "tests/beam/test_kafka_record.py",
+    "tests/beam/test_write.py",
     "tests/core/test_batching.py",
     "tests/core/test_client.py",
     "tests/core/test_envelope.py",

@@ -37,24 +37,45 @@ def test_every_test_that_a_page_names_exists() -> None:
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_the_readme_example_runs_as_it_stands(tmp_path: Path) -> None:
-    """README's Python example delivers what it reads, when url and file are the reader's own."""
-    code = re.search(r"<!-- example -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert code is not None
-    log = tmp_path / "some.log"
-    log.write_text("first line\n\nsecond line\n")
+def example(name: str) -> str:
+    """The code of README's example that is marked so."""
+    page = (ROOT / "README.md").read_text()
+    found = re.search(rf"<!-- {name} -->\n```python\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run_example(name: str, url: str, log: Path, check: str) -> str:
+    """Run an example against an emulator, with the reader's own file; returns what it printed."""
     script = (
         "from splunk_hec_emulator import Emulator\n"
         "import os\n"
         "with Emulator(ack_delay='0.1s') as emulator:\n"
         "    os.environ['SPLUNK_HEC_TOKEN'] = emulator.token\n"
-        f"    exec({code[1]!r}.replace('https://splunk.example:8088', emulator.url)"
+        f"    exec({example(name)!r}.replace({url!r}, emulator.url)"
         f".replace('/var/log/dpkg.log', {str(log)!r}))\n"
-        "    assert unsettled == 0\n"
-        "    assert len(emulator.events()) == 2, emulator.events()\n"
+        f"    {check}\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "delivered" in done.stdout
+    return done.stdout
+
+
+def test_the_readme_example_runs_as_it_stands(tmp_path: Path) -> None:
+    """README's Python example delivers what it reads, when url and file are the reader's own."""
+    log = tmp_path / "some.log"
+    log.write_text("first line\n\nsecond line\n")
+    check = "assert unsettled == 0 and len(emulator.events()) == 2, emulator.events()"
+    assert "delivered" in run_example("example", "https://splunk.example:8088", log, check)
+
+
+def test_the_readme_pipeline_runs_as_it_stands(tmp_path: Path) -> None:
+    """README's Beam pipeline, of ten lines, delivers a file to an emulator and prints its dead letter."""
+    log = tmp_path / "some.log"
+    log.write_text("first line\n\nsecond line\n")
+    assert len([line for line in example("beam example").splitlines() if line]) <= 10
+    check = "assert [one['event'] for one in emulator.events()] == ['first line', 'second line']"
+    said = run_example("beam example", "http://127.0.0.1:8088", log, check)
+    assert "reason='blank'" in said
