@@ -8,6 +8,7 @@ those of `failures.ExitCode`.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,7 @@ def main() -> None:
         if is_debug:
             raise
         code = _code_of(error)
+    _let_go_of_stderr()
     sys.exit(code)
 
 
@@ -203,7 +205,20 @@ def _code_of(error: Exception) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(f"hec-kafka-sink: {line}", err=True)
+    from splunk_hec.errors import one_line  # noqa: PLC0415 -- as above
+
+    with suppress(OSError):  # a full disk must not change how the process ends
+        click.echo(f"hec-kafka-sink: {one_line(line)}", err=True)
+
+
+def _let_go_of_stderr() -> None:
+    """What cannot be written there any more is dropped, or Python would end with 120, whatever the code."""
+    import os  # noqa: PLC0415 -- one use
+
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import certifi
 import msgspec
 
 from splunk_hec import Event, HecClient
+from splunk_hec._faults import tls_fault
 from splunk_hec.errors import ConfigError
 from splunk_hec_kafka.check_rules import (
     HEC_NAMES,
@@ -127,10 +128,9 @@ def _connect(config: SinkConfig, context: ssl.SSLContext, url: str) -> Finding:
             with context.wrap_socket(plain, server_hostname=parts.hostname) as secure:
                 certificate = secure.getpeercert() or {}
                 version = secure.version() or "TLS"
-    except ssl.SSLCertVerificationError as error:
-        text = f"{url}: {error.verify_message}"
-        fix = "set hec.ca_file to the CA that signed the certificate, or hec.url to the name it was made for"
-        return hec_failure("hec.tls", text, fix, curl_connect(hec, url))
+    except ssl.SSLError as error:
+        what, fix = tls_fault(error)
+        return hec_failure("hec.tls", f"{url}: {what}", fix, curl_connect(hec, url))
     except OSError as error:
         text = f"{url}: {getattr(error, 'reason', None) or error.strerror or error}"
         fix = "check that HEC listens there, with SSL if the url says https"
@@ -143,6 +143,7 @@ def _connect(config: SinkConfig, context: ssl.SSLContext, url: str) -> Finding:
 def _tls_context(config: SinkConfig) -> ssl.SSLContext:
     hec = config.hec
     context = ssl.create_default_context(cafile=hec.ca_file or certifi.where())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # as the client, whatever OpenSSL allows here
     if not hec.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -39,9 +39,10 @@ class EmulatorProcess:
     def __init__(self, folder: Path) -> None:
         self.journal = folder / "journal.jsonl"
         self.journal.touch()
-        options = ["--listen", "127.0.0.1:0", "--token", f"{TOKEN}:ack:index={INDEX}"]
+        options = ["--listen", "127.0.0.1:0", "--journal", str(self.journal)]
         self._process = subprocess.Popen(  # noqa: S603 -- our own module, our own interpreter
-            [sys.executable, "-P", "-m", "splunk_hec_emulator", *options, "--journal", str(self.journal)],
+            [sys.executable, "-P", "-m", "splunk_hec_emulator", *options],
+            env=os.environ | {"HEC_EMULATOR_TOKEN": f"{TOKEN}:ack:index={INDEX}"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

@@ -2,7 +2,8 @@
 
 Not for results, which go to standard output. Guarantee: no line holds a value of the given secrets, message,
 traceback and foreign libraries included. That is the last line of defence, not the first: nothing here
-logs a token on purpose.
+logs a token on purpose. Nor can what somebody wrote into a topic forge a line or steer a terminal: a message
+is one line without control characters, and the lines of a traceback are indented.
 
 Non-obvious: the formatter hides secrets, not a logging filter, for a filter sees no traceback.
 """
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from copy import copy
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from splunk_hec.config import REDACTED
+from splunk_hec.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -74,7 +77,21 @@ class _Redacting(logging.Formatter):
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        return self.redact(super().format(record))
+        ours = copy(record)
+        ours.exc_text = None  # what another handler's formatter left there is neither safe nor indented
+        return super().format(ours)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- inherited
+        """Only after the secrets are hidden: escaping might change one."""
+        return one_line(self.redact(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 -- inherited
+        """Indented: no line of it can pass for a line of the log."""
+        return _indented(self.redact(super().formatException(ei)))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 -- inherited
+        """As a traceback."""
+        return _indented(self.redact(stack_info))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """RFC 3339 in UTC, whatever the machine's time zone."""
@@ -99,8 +116,12 @@ class _JsonLines(_Redacting):
             "message": self.redact(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.redact(self.formatException(record.exc_info))
+            line["exception"] = self.redact(logging.Formatter.formatException(self, record.exc_info))
         return json.dumps(line)
+
+
+def _indented(lines: str) -> str:
+    return "\n".join(f"  {one_line(line)}" for line in lines.split("\n"))
 
 
 def rfc3339(seconds: float) -> str:

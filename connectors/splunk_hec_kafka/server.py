@@ -1,7 +1,8 @@
 """The sink's own pages: `/metrics`, `/livez`, `/readyz`, and nothing else.
 
 For Prometheus and for an orchestrator's probes; loopback unless configured otherwise. It shows, it takes
-nothing: only GET, and no token on any page.
+nothing: only GET, and no token on any page. Whoever opens connections and says nothing cannot use up the
+process's files, which Kafka and Splunk need: beyond `MAX_CONNECTIONS` the oldest is cut.
 
 Non-obvious: what the pages ask the sink is asked on this server's threads, so the callables must be safe to
 call from any thread.
@@ -13,9 +14,10 @@ import logging
 import socket
 import sys
 import threading
+from contextlib import suppress
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -37,6 +39,7 @@ PATHS = ("/metrics", "/livez", "/readyz")
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 READ_TIMEOUT_S = 10  # a connection that says nothing holds a thread no longer
+MAX_CONNECTIONS = 64
 STOP_CHECK_S = 0.05  # how long `close` may wait for the accepting thread
 
 
@@ -75,10 +78,30 @@ class Readiness(msgspec.Struct, frozen=True):
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True  # a scraper that reads slowly cannot hold up the end of the process
     block_on_close = False
+    request_queue_size = 2 * MAX_CONNECTIONS  # of 5, the default, a flood leaves no place for a probe
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._open: dict[socket.socket | None, None] = {}  # in the order they were opened
+        self._guard = threading.Lock()  # of _open
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve it on a thread of its own; a probe is served whoever else holds connections."""
+        with self._guard:
+            self._open[request] = None
+            oldest = next(iter(self._open)) if len(self._open) > MAX_CONNECTIONS else None
+            self._open.pop(oldest, None)
+        if oldest is not None:
+            with suppress(OSError):  # its own thread, which then finds the end, closes it
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """It is served, or was cut."""
+        with self._guard:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def server_bind(self) -> None:
         """Bind without asking a name server for this host's name, as the default does: it may hang."""

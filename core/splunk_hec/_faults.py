@@ -64,6 +64,15 @@ def explain(error: BaseException, stage: Stage, *, url: str, proxy: str, deadlin
     return TransportError(kind, _one_line(text), maybe_sent=stage == "sent")
 
 
+def tls_fault(error: ssl.SSLError) -> tuple[str, str]:
+    """What OpenSSL said of a handshake, and what to do about it: for whoever shakes hands by themselves."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message, _CERTIFICATE_HINTS.get(error.verify_code, "check it, and ca_file")
+    reason = error.reason or type(error).__name__
+    hint = next((hint for part, hint in _REASON_HINTS.items() if part in reason), "is it an https port?")
+    return reason.lower().replace("_", " "), hint
+
+
 def too_long(url: str, max_bytes: int) -> TransportError:
     """The reply went on and on."""
     text = f"{url} answered with more than {max_bytes} bytes: that is no HEC; check the port in url"
@@ -121,12 +130,10 @@ def _timed_out(stage: Stage, way: str, peer: str, deadline_s: float) -> str:
 
 
 def _tls(error: ssl.SSLError, way: str) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        hint = _CERTIFICATE_HINTS.get(error.verify_code, "check it, and ca_file")
-        return f"the certificate of {way} is not accepted: {error.verify_message}; {hint}"
-    reason = error.reason or type(error).__name__
-    hint = next((hint for part, hint in _REASON_HINTS.items() if part in reason), "is it an https port?")
-    return f"no TLS with {way}: {reason.lower().replace('_', ' ')}; {hint}"
+    what, hint = tls_fault(error)
+    is_certificate = isinstance(error, ssl.SSLCertVerificationError)
+    said = f"the certificate of {way} is not accepted" if is_certificate else f"no TLS with {way}"
+    return f"{said}: {what}; {hint}"
 
 
 def _why(root: BaseException) -> str:

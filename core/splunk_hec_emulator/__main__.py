@@ -20,8 +20,10 @@ PROFILES = ("ent-10.4", "ent-9", "legacy-7", "cloud-10.5")
     "--token",
     "tokens",
     multiple=True,
+    envvar="HEC_EMULATOR_TOKEN",
     metavar="T[:ack][:query][:index=a,b][:disabled]",
-    help="A token; may be given several times. Default: 00000000-0000-0000-0000-000000000001 with acks and "
+    help="A token; may be given several times. HEC_EMULATOR_TOKEN in the environment, which fewer people can "
+    "read, takes several with spaces between. Default: 00000000-0000-0000-0000-000000000001 with acks and "
     "00000000-0000-0000-0000-000000000002 without.",
 )
 @click.option("--profile", type=click.Choice(PROFILES), default="ent-10.4", show_default=True)

@@ -11,6 +11,9 @@ with contextlib.suppress(ImportError):  # there are platforms without the wheel
     _fast = isal_zlib
 
 _GZIP = 31  # zlib's wbits for a gzip wrapper
+_WINDOW_BYTES = 4_096
+"""First piece of a member that is unpacked: what follows a member in its piece is copied, so that a body of
+thousands of tiny members, handed over whole, would be copied thousands of times."""
 
 
 class CodingError(Exception):
@@ -25,7 +28,7 @@ class _Decompressor(Protocol):
     eof: bool
     unused_data: bytes
 
-    def decompress(self, data: bytes, max_length: int = 0) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int = 0) -> bytes: ...
 
 
 def gunzip(data: bytes, max_bytes: int = 1 << 62, *, takes_prefix: bool = False) -> bytes:
@@ -39,21 +42,22 @@ def gunzip(data: bytes, max_bytes: int = 1 << 62, *, takes_prefix: bool = False)
     Raises:
         CodingError: it is not gzip, is cut short, or holds more than max_bytes.
     """
-    parts: list[bytes] = []
-    room = max_bytes
-    while data:
+    content = bytearray()
+    view = memoryview(data)
+    while view:
         member = cast("_Decompressor", _fast.decompressobj(_GZIP))
-        try:
-            part = member.decompress(data, min(room + 1, (1 << 63) - 1))
-        except (zlib.error, _fast.error):
-            raise CodingError from None
-        room -= len(part)
-        parts.append(part)
-        if room < 0:
-            raise CodingError(is_too_large=True)
-        if not member.eof:
-            if takes_prefix:
-                break
+        window = _WINDOW_BYTES
+        while view and not member.eof:
+            piece, view = view[:window], view[window:]
+            try:
+                content += member.decompress(piece, min(max_bytes - len(content) + 1, (1 << 63) - 1))
+            except (zlib.error, _fast.error):
+                raise CodingError from None
+            if len(content) > max_bytes:
+                raise CodingError(is_too_large=True)
+            window *= 2
+        if member.eof:
+            view = memoryview(data)[len(data) - len(view) - len(member.unused_data) :]
+        elif not takes_prefix:
             raise CodingError
-        data = member.unused_data
-    return b"".join(parts) if len(parts) != 1 else parts[0]
+    return bytes(content)

@@ -7,6 +7,7 @@ happens to look at can reset an emulator on their machine.
 import asyncio
 import ipaddress
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from splunk_hec_emulator.settings import SettingsError
 
 _LINES_TYPE = "application/x-ndjson; charset=UTF-8"
 _BLOCK_LINES = 500
+_is_number = re.compile("[0-9]{1,17}").fullmatch  # what islice and int take, whatever is added to it
 ROUTES = """\
 Splunk HTTP Event Collector emulator
 
@@ -71,13 +73,10 @@ async def control(request: Request, emulation: Emulation) -> Reply:
 
 
 async def _events(request: Request, emulation: Emulation) -> Reply:
-    try:
-        offset = int(request.query.get("offset") or 0)
-        limit = int(request.query["limit"]) if request.query.get("limit") else None
-    except ValueError:
-        offset, limit = -1, None
-    if offset < 0 or (limit is not None and limit < 0):
+    first, most = (request.query.get(name) or "" for name in ("offset", "limit"))
+    if not _is_number(first or "0") or not _is_number(most or "0"):
         return _text(400, "offset and limit are whole numbers from 0 up\n")
+    offset, limit = int(first or 0), int(most) if most else None
     containing = request.query.get("q", "")
     total = ("X-Total-Count", str(await asyncio.to_thread(emulation.store.count, containing)))
     found = emulation.store.read(offset, limit, containing)
@@ -108,7 +107,7 @@ def _set_faults(request: Request, emulation: Emulation) -> Reply:
 
 def _restart(request: Request, emulation: Emulation) -> Reply:
     number = request.query.get("node") or "0"
-    if not number.isdecimal() or int(number[:9]) >= len(emulation.nodes):
+    if not _is_number(number) or int(number) >= len(emulation.nodes):
         return _text(400, f"there is no node {number[:20]!r}\n")
     emulation.restart(int(number))
     return _json({})

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from types import UnionType
 from typing import Any
 
@@ -17,10 +18,16 @@ import msgspec
 
 from splunk_hec_emulator._time import is_plain_time
 
+MAX_NESTING = 500
+"""Deeper values are refused, as by any real parser at some depth. It is half of what the interpreter can
+recurse, so that what was accepted can be read back from wherever somebody asks for it."""
 NOTHING = msgspec.Raw()
 _METADATA = ("host", "source", "sourcetype", "index")
 _KEYS = frozenset({"event", "fields", "time", *_METADATA})
 _white = re.compile(r"[ \t\n\r]*").match
+_strings = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up one, down one, as signed bytes
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -121,7 +128,10 @@ class Reader:
             value, self._at = self._decoder.raw_decode(self._text, start)
         except (ValueError, RecursionError):
             raise BadObject(6) from None
-        return value, self._text[start : self._at]
+        text = self._text[start : self._at]
+        if nests_too_deep(text.encode()):
+            raise BadObject(6)
+        return value, text
 
     def _array(self) -> Iterator[Envelope]:
         """Read a JSON array of envelopes, which 10.4.2 takes as a batch."""
@@ -194,6 +204,14 @@ class Reader:
             members: list[Any] = value if _nests(value, list) else [value]
             if any(_nests(member, dict | list) for member in members):
                 raise BadObject(15)
+
+
+def nests_too_deep(text: bytes) -> bool:
+    """Tell whether well-formed JSON goes deeper than `MAX_NESTING`."""
+    if text.count(b"[") + text.count(b"{") <= MAX_NESTING:
+        return False
+    steps = _strings.sub(b"", text).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_NESTING
 
 
 def _nests(value: object, kind: type | UnionType) -> bool:

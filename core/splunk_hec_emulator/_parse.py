@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from splunk_hec_emulator._envelope import BadObject, Envelope, Grammar, Reader, UnknownKey, to_store
+from splunk_hec_emulator._envelope import (
+    MAX_NESTING,
+    BadObject,
+    Envelope,
+    Grammar,
+    Reader,
+    UnknownKey,
+    nests_too_deep,
+    to_store,
+)
 from splunk_hec_emulator._time import is_plain_time
 
 
@@ -54,6 +63,9 @@ def parse_fast(body: bytes, grammar: Grammar) -> int | None:
     for envelope in envelopes:
         if not _is_plain_event(envelope.event) or not is_plain_time(envelope.time):
             return None
+    has_depth = body.count(b"[") + body.count(b"{") > MAX_NESTING
+    if has_depth and any(nests_too_deep(bytes(envelope.event)) for envelope in envelopes):
+        return None
     if len(body) > grammar.max_event_bytes and _longest(envelopes) > grammar.max_event_bytes:
         return None
     if grammar.indexes and not ({envelope.index for envelope in envelopes} <= grammar.indexes | {""}):

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping
 
 HERE = Path(__file__).parent
@@ -62,7 +63,8 @@ class RealKafka:
         bootstrap: Its address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: Mapping[str, str] | None = None) -> None:
+        """Make its folder; `more` are further broker properties."""
         self._folder = Path(tempfile.mkdtemp(prefix="real-kafka-"))
         self._settings = self._folder / "server.properties"
         self._output = (self._folder / "broker.log").open("w")
@@ -71,7 +73,9 @@ class RealKafka:
         self._port = port
         self.bootstrap = f"127.0.0.1:{port}"
         self._settings.write_text(
-            SETTINGS.format(port=port, controller=controller, folder=self._folder), encoding="utf-8"
+            SETTINGS.format(port=port, controller=controller, folder=self._folder)
+            + "".join(f"{name}={value}\n" for name, value in (more or {}).items()),
+            encoding="utf-8",
         )
 
     def __enter__(self) -> Self:
@@ -104,6 +108,18 @@ class RealKafka:
                 raise AssertionError(f"the broker did not start:\n{self._log()}")
             time.sleep(0.1)
         self.admin().list_topics(timeout=START_S)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the broker, e.g. SIGSTOP."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """`kill -9`; its data stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def stop(self) -> None:
         """End the broker by its id; its data stays until the context is left."""
