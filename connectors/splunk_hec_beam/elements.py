@@ -4,7 +4,7 @@ Not for batching or sending. Guarantees: a bad element never raises, it becomes 
 each element comes out exactly once, as a line, a refusal or a skip. Owned by one DoFn instance.
 
 Non-obvious: a text and its Beam timestamp need no `Event` in between; only when something in a run of texts
-looks wrong is it read element by element. Both ways write the same bytes.
+looks wrong is it read element by element. Both ways say the same of an event.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("splunk_hec_beam")
 
 IN_FLIGHT_MAX_BYTES = 67_108_864
+_FLINKS = ("FlinkRunner", "PortableRunner")
 HALT_PATIENCE_S = 30.0
 """Shorter than the client's: a failed bundle is retried by the runner, which also shows the error."""
 GATHER_MOST = 5_000
@@ -215,14 +216,23 @@ def _dead_letters_name(error_handling: Mapping[str, Any] | None) -> str:
 
 
 def _warn_of_flink(options: PipelineOptions) -> None:
-    """Without checkpoints Flink finalizes no bundle: nothing that a source read is ever committed."""
+    """Without checkpoints Flink finalizes no bundle: nothing that a source read is ever committed.
+
+    And a checkpoint in the middle of the first bundle was seen to stall a job for ever, without a word.
+    """
     standard = options.view_as(StandardOptions)
-    if "Flink" not in (standard.runner or "") or not standard.streaming:
+    if not standard.streaming or (standard.runner or "").rpartition(".")[2] not in _FLINKS:
         return
-    # Only Flink's job server knows this option, so it is among the unknown ones here.
-    interval = options.get_all_options(retain_unknown_options=True).get("checkpointing_interval")
+    # Only Flink's job server knows these options, so they are among the unknown ones here.
+    given = options.get_all_options(retain_unknown_options=True)
+    interval = given.get("checkpointing_interval")
     if not interval or int(interval) <= 0:
         log.warning(
             "streaming on Flink without --checkpointing_interval: failed bundles are not retried and sources "
             "never commit; set it to some seconds, well above the time a bundle takes"
+        )
+    elif not given.get("finish_bundle_before_checkpointing"):
+        log.warning(
+            "streaming on Flink without --finish_bundle_before_checkpointing: a job whose first checkpoint "
+            "comes before the end of its first bundle can stand still without an error; add that flag"
         )

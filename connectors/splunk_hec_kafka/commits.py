@@ -30,7 +30,7 @@ log = logging.getLogger("splunk_hec_kafka")
 REPORT_S = 30.0
 """After so long without its report an asynchronous commit is taken for lost."""
 REPEATS_S = 1.0
-"""So long after it was begun an asynchronous commit may still be repeated (twice, after 0.1 and 0.2 s)."""
+"""So long after it was sent an asynchronous commit may still be repeated (twice, after 0.1 and 0.2 s)."""
 AGAIN_S = 0.2
 """Least time between two of them: one that is refused at once must not become a storm."""
 
@@ -67,11 +67,18 @@ class Commits:
             self._is_pending = False
             log.warning("commit failed: %s; it is tried again", error.args[0].str())
 
-    def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
-        """Commit partitions that go, and wait for the broker's word; no older commit may follow."""
+    def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition], since: float) -> None:
+        """Commit partitions that go, and wait for the broker's word; no older commit may follow.
+
+        Args:
+            consumer: Commits.
+            partitions: Those that go.
+            since: When the group said so. Then its coordinator was there, and what had been held up was sent.
+        """
         due = self._due(partitions)
         if due and self._is_pending:
-            self._outside.sleep(max(0.0, self._began_at + REPEATS_S - self._outside.clock()))
+            passed_by = max(self._began_at, since) + REPEATS_S
+            self._outside.sleep(max(0.0, passed_by - self._outside.clock()))
         self._commit(consumer, due)
 
     def pin(self, consumer: Consumer, starts: Mapping[TopicPartition, int]) -> None:

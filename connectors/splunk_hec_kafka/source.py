@@ -284,8 +284,9 @@ class KafkaSource:
         going = [TopicPartition(position.topic, position.partition) for position in partitions]
         log.info("revoked %s", shown(going, self._ledger.positions()))
         if not self._is_closing:
+            since = self._clock()
             self._on_revoke(going, False)
-            self.commits.carry_out(consumer, going)
+            self.commits.carry_out(consumer, going, since)
         self._gone(consumer, partitions, going)
 
     def _lost(self, consumer: Consumer, partitions: list[Position]) -> None:

@@ -221,9 +221,9 @@ class Lane:
                         self.after_unknown(channel)
                     self.work.requeue([batch])
                 self.endpoint.halt(verdict.reason, now, answer.text)
-            case protocol.Suspect():
+            case protocol.Suspect():  # or Splunk's own refusal, cut in its headers: a prefix may be in
                 self.after_unknown(channel)
-                self.work.requeue([batch])
+                self.work.resend([batch], "unknown_reply")
                 self._suspect = post
             case protocol.Unknown():
                 self.after_unknown(channel)

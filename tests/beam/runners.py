@@ -69,7 +69,11 @@ def _param(name: str) -> Any:
     if not NEEDS[name]:
         return name
     fetches = not FETCHED[name].exists()
-    return pytest.param(name, marks=[pytest.mark.e2e, pytest.mark.timeout(FETCH_S if fetches else 180)])
+    marks = [
+        pytest.mark.e2e,
+        pytest.mark.timeout(FETCH_S if fetches else 180),
+    ]
+    return pytest.param(name, marks=marks)
 
 
 def require(name: str) -> None:

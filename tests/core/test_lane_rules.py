@@ -591,6 +591,18 @@ def test_proxy_that_minds_one_event_costs_that_event_only() -> None:
     assert lane.rejected == {"x": "refused_by_proxy"}
 
 
+def test_refusal_without_a_body_may_be_splunks_own_cut_short() -> None:
+    """A 400 cut in its headers looks like a proxy's, and may have taken a prefix: the resend is counted."""
+    lane = Driver()
+    lane.give("abxd")
+    lane.post(Reply(400, b""))
+    assert lane.resends == [("unknown_reply", "abxd")]
+    lane.probe(PROBED_WELL)
+    lane.post(accepted(0), "ab")
+    lane.post(bad(6, 0), "xd")
+    assert lane.rejected == {"x": "invalid_event"}
+
+
 def test_proxy_that_minds_everybody_halts_and_rejects_nothing() -> None:
     """Where the empty probe is refused as well, the deployment is at fault."""
     lane = Driver()
@@ -624,7 +636,7 @@ def test_innocent_batch_is_not_rejected_in_place_of_the_refused_one() -> None:
     lane.give("x")
     lane.post(FORBIDDEN_PAGE, "x")
     lane.probe(LOST)
-    while not lane.resends:
+    while ("ack_timeout", "i") not in lane.resends:
         action = lane.wait_for_any()
         if isinstance(action, PollAcks):
             lane.lane.on_acks(action, told({}), lane.clock.now)

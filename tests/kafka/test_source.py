@@ -522,7 +522,7 @@ def test_a_commit_that_is_refused_is_not_believed() -> None:
     script: Any = _Script()
     script.commit_error = KafkaException(KafkaError(KafkaError._STATE))
     commits.begin(script, 0.0)
-    commits.carry_out(script, [P])
+    commits.carry_out(script, [P], 0.0)
     script.commit_error = None
     commits.begin(script, 1.0)
     commits.on_report(KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [Position("logs", 0, 5)])
@@ -538,9 +538,9 @@ def test_what_is_committed_already_is_not_committed_in_a_revoke() -> None:
     _, commits = held(p0=5, p1=6)
     script: Any = _Script()
     commits.learn({P: 5})
-    commits.carry_out(script, [P])
+    commits.carry_out(script, [P], 0.0)
     assert script.commits == []
-    commits.carry_out(script, [P, Q])
+    commits.carry_out(script, [P, Q], 0.0)
     assert script.commits == [{1: 6}]
     commits.forget([Q])
     assert commits.committed == {P: 5}
@@ -553,13 +553,16 @@ def test_a_revoke_lets_an_older_commit_pass_first() -> None:
     ledger.assign({P: 5})
     commits = Commits(ledger, THE_WORLD._replace(clock=lambda: 10.25, sleep=slept.append))
     script: Any = _Script()
-    commits.carry_out(script, [P])
+    commits.carry_out(script, [P], 0.0)
     assert slept == []  # nothing is under way
     ledger.jump(P, 7)
     commits.begin(script, 10.0)
-    commits.carry_out(script, [P])
+    commits.carry_out(script, [P], 0.0)
     assert slept == [pytest.approx(0.75)]
     assert script.commits == [{0: 5}, {0: 7}, {0: 7}]
+    ledger.jump(P, 9)
+    commits.carry_out(script, [P], 10.2)  # it may have been held up until the group was there again
+    assert slept[1:] == [pytest.approx(0.95)]
 
 
 def test_the_group_does_not_go_back_when_a_commit_is_repeated(kafka: MockKafka) -> None:
@@ -577,7 +580,7 @@ def test_the_group_does_not_go_back_when_a_commit_is_repeated(kafka: MockKafka) 
         )
         commits.begin(consumer, THE_WORLD.clock())
         ledger.jump(P, 200)
-        commits.carry_out(consumer, [P])
+        commits.carry_out(consumer, [P], THE_WORLD.clock())
         Event().wait(0.5)  # it would come 0.1 or 0.2 s after the first
         (found,) = consumer.committed([Position("logs", 0)], timeout=5)
         assert found.offset == 200
