@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.metrics.metric import Lineage, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.display import DisplayData
@@ -193,3 +194,30 @@ def test_elements_are_gathered_only_where_bundles_are_tiny(
     pipeline | beam.Create(["a"]) | write(batching=batching)
     names = [step.unique_name for step in pipeline.to_runner_api().components.transforms.values()]
     assert any("GatherByKey" in name for name in names) is gathers
+
+
+def test_lineage_names_where_events_went(hec_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner's lineage shows the endpoint and the index, once events were delivered there."""
+    monkeypatch.setenv("WRITE_TOKEN", hec_emulator.token)
+    pipeline = beam.Pipeline(runner=RUNNER)
+    _ = pipeline | beam.Create(["a"]) | write(url=hec_emulator.url, index="main")
+    result = pipeline.run()
+    result.wait_until_finish()
+    host = hec_emulator.url.removeprefix("http://")
+    assert Lineage.query(result.metrics(), Lineage.SINK) == {f"splunk:{host}.main"}
+
+
+def test_waiting_for_a_busy_splunk_is_told_as_throttling(
+    hec_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a runner which scales by load does not add workers to an overloaded indexer."""
+    monkeypatch.setenv("WRITE_TOKEN", hec_emulator.token)
+    hec_emulator.set_faults("busy,for_s=3")
+    pipeline = beam.Pipeline(runner=RUNNER)
+    _ = pipeline | beam.Create(["a"]) | write(url=hec_emulator.url)
+    result = pipeline.run()
+    result.wait_until_finish()
+    query = MetricsFilter().with_name("cumulativeThrottlingSeconds")
+    [throttled] = result.metrics().query(query)["counters"]
+    assert throttled.committed >= 1
+    assert [event["event"] for event in hec_emulator.events()] == ["a"]
