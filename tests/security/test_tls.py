@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Trust
-
     from splunk_hec_kafka._mock_kafka import MockKafka
 
 TOKEN = "5ecre7-70ken-0n-7he-w1re"
