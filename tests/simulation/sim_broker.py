@@ -67,6 +67,7 @@ class Broker:
         letters: What stands in the dead-letter topic, by the uid of the original.
         read: How often each record was handed to a consumer.
         armed: Faults that hit so many of the next requests they concern.
+        version: Changes whenever a log does.
         down_until: While the clock is below it, nothing is answered.
     """
 
@@ -81,6 +82,7 @@ class Broker:
         self.read: Counter[str] = Counter()
         self.armed: Counter[str] = Counter()
         self.down_until = 0.0
+        self.version = 0
 
     def _committed(self, partition: int, before: int, offset: int) -> None:
         self.on_commit(partition, before, offset)  # who watches is known only later
@@ -101,6 +103,7 @@ class Broker:
     def produce(self, partition: int, record: Record | None) -> None:
         """Append to a partition; None is a marker."""
         log = self.logs[partition]
+        self.version += 1
         if record is not None:
             self.places[record.uid] = (partition, log.end)
         log.records.append(record)
@@ -114,6 +117,7 @@ class Broker:
     def expire(self, partition: int, low: int) -> None:
         """Retention deletes everything below an offset."""
         log = self.logs[partition]
+        self.version += 1
         log.low = max(log.low, min(low, log.end))
 
     def write_letter(

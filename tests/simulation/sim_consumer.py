@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 from sim_broker import TOPIC, Cluster, Topic
+from sim_group import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,24 +23,13 @@ if TYPE_CHECKING:
     from sim_life import Life
 
 FLIGHT_S = 0.02
-RETRY_S = (0.2, 0.5, 0.9)
+RETRY_S = (0.3, 0.6, 0.9)
 """A commit that the coordinator refused for a moment is sent once more so much later, behind newer ones."""
 SYNC_S = 0.005
 SYNC_PATIENCE_S = 10.0
 FENCED = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
 )
-
-
-class Flight:
-    """An asynchronous commit on its way."""
-
-    def __init__(self, offsets: dict[int, int], epoch: int, member: Member | None, lands_at: float) -> None:
-        self.offsets = offsets
-        self.epoch = epoch
-        self.member = member
-        self.lands_at = lands_at
-        self.is_retry = False
 
 
 class SimulatedConsumer:
@@ -58,6 +48,7 @@ class SimulatedConsumer:
         self._paused: set[int] = set()
         self._ends_told: set[int] = set()
         self._broken: set[int] = set()
+        self._exhausted_at = -1
         self._has_acted = False
         self._epoch = 0
         self._flights: list[Flight] = []
@@ -185,6 +176,7 @@ class SimulatedConsumer:
 
     def incremental_assign(self, partitions: list[Position]) -> None:
         """Add to the assignment."""
+        self._exhausted_at = -1
         self._has_acted = True
         for one in partitions:
             if one.partition in self._positions:
@@ -208,6 +200,7 @@ class SimulatedConsumer:
 
     def resume(self, partitions: list[Position]) -> None:
         """Fetch again."""
+        self._exhausted_at = -1
         self._paused -= {one.partition for one in partitions}
 
     # -- inside ------------------------------------------------------------------------------------------
@@ -222,7 +215,7 @@ class SimulatedConsumer:
 
     def _fetch(self, count: int) -> list[Message]:
         found: list[Message] = []
-        if self.broker.is_down:
+        if self._exhausted_at == self.broker.version or self.broker.is_down:
             return found
         most = min(count, self.rng.choice((8, 25, 60)))
         partitions = list(self._positions)
@@ -252,6 +245,8 @@ class SimulatedConsumer:
             if at == log.end and partition not in self._ends_told and len(found) < count:
                 self._ends_told.add(partition)
                 found.append(_event(partition, at, KafkaError._PARTITION_EOF))
+        if not found and count > 1:
+            self._exhausted_at = self.broker.version
         return found
 
     def _serve(self) -> None:

@@ -48,6 +48,17 @@ class Member:
         self.expires_at = now + SESSION_S
 
 
+class Flight:
+    """An asynchronous commit on its way."""
+
+    def __init__(self, offsets: dict[int, int], epoch: int, member: Member | None, lands_at: float) -> None:
+        self.offsets = offsets
+        self.epoch = epoch
+        self.member = member
+        self.lands_at = lands_at
+        self.is_retry = False
+
+
 class Group:
     """One group. `protocol`: `range` (eager), `cooperative`, or `consumer` (KIP-848)."""
 

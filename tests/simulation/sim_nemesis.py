@@ -104,7 +104,8 @@ def _rebalance(world: World, fault: Fault) -> None:
 
 
 def _armed(world: World, fault: Fault) -> None:
-    world.broker.armed[fault.kind] += 1 + int(fault.size * 3)
+    few = 4 if fault.kind == "commit_retried" else 1
+    world.broker.armed[fault.kind] += few + int(fault.size * 3)
 
 
 def _broker_down(world: World, fault: Fault) -> None:

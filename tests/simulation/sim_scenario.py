@@ -20,7 +20,7 @@ KINDS: dict[str, int] = {
     # processes
     "kill": 8, "stop": 2, "freeze": 3, "zombie": 2, "member": 5, "leave": 3,
     # Kafka
-    "rebalance": 5, "commit_refused": 3, "commit_untold": 2, "commit_silent": 2, "commit_retried": 5,
+    "rebalance": 5, "commit_refused": 3, "commit_untold": 2, "commit_silent": 2, "commit_retried": 10,
     "broker_down": 2, "retention": 2, "new_partition": 1,
     # dead letters
     "letter_lost": 2, "letter_untold": 1, "letter_refused": 1, "letter_queue_full": 1, "letter_raises": 1,
@@ -42,6 +42,7 @@ THEMES = (
     ("retention", "kill", "freeze", "acks_slow"),
     ("zombie", "commit_silent", "member"),
     ("commit_retried", "acks_slow", "member", "lost_after"),
+    ("commit_retried", "restart", "letter_late"),
     ("stop", "commit_refused", "down", "member"),
 )
 """Faults that are bad together."""
@@ -79,7 +80,7 @@ class Scenario(NamedTuple):
 def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
     rng = Random(seed)
-    active_s = rng.uniform(8, 20)
+    active_s = rng.uniform(6, 14)
     has_index_routes = rng.random() < 0.4
     ack_deadline_s = rng.choice((5.0, 15.0))
     is_slow = rng.random() < 0.05
