@@ -17,6 +17,7 @@ import tempfile
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,7 @@ _PARTITION_BYTES = 2_500_000
 _RECORD_BYTES = 120
 _LETTER_BYTES = 1_500
 _FEED_S = 60.0
+_LOOK_S = 0.5
 _SHOWN_FAULTS = 10
 
 CONFIG = """\
@@ -265,8 +267,9 @@ def _keep(bootstrap: str, url: str) -> None:
             "end with Ctrl-C",
             err=True,
         )
-        while True:
-            signal.pause()
+        forever = Event()
+        while True:  # not signal.pause: a signal that comes just before it would be waited for again
+            forever.wait(_LOOK_S)
 
 
 def _say(text: str, *, is_quiet: bool) -> None:

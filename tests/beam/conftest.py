@@ -33,7 +33,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[runners.Runner]:
 def prism_server() -> Iterator[runners.Server]:
     """One Prism for the session; skipped loudly where it cannot be, demanded when CI is set."""
     runners.require("prism")
-    with runners.prism() as server:
+    with runners.started(runners.prism) as server:
         yield server
 
 
@@ -41,7 +41,7 @@ def prism_server() -> Iterator[runners.Server]:
 def flink_server() -> Iterator[runners.Server]:
     """One Flink job server for the session; likewise."""
     runners.require("flink")
-    with runners.flink() as server:
+    with runners.started(runners.flink) as server:
         yield server
 
 

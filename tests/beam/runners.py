@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -27,7 +27,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 HERE = Path(__file__).parent
 BIN = HERE / "bin"
@@ -143,6 +143,24 @@ class Server:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{self._name} did not start, {process.poll()}:\n{self.log()}")
             time.sleep(0.05)
+
+
+@contextmanager
+def started(make: Callable[[], Server]) -> Iterator[Server]:
+    """A server that runs; another port is tried where somebody else was quicker to take the free one."""
+    for tries_left in (2, 1, 0):
+        server = make()
+        try:
+            server.__enter__()
+        except AssertionError:
+            if not tries_left:
+                raise
+        else:
+            break
+    try:
+        yield server
+    finally:
+        server.__exit__()
 
 
 def prism() -> Server:

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -164,6 +165,7 @@ def download() -> None:
             ],
             check=True,
             timeout=600,
+            stdout=sys.stderr,  # Maven colours even silence, and some callers' output is JSON
         )
         if not JARS.exists():
             fresh.rename(JARS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import socket
 import threading
@@ -51,8 +52,9 @@ def send(port: int, data: bytes) -> bytes:
             sock.shutdown(socket.SHUT_WR)
             while more := sock.recv(65536):
                 got += more
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # it had enough, and did not read the rest
+        except OSError as error:  # it had enough, and did not read the rest
+            if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
+                raise
         return got
 
 
