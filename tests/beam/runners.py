@@ -8,7 +8,6 @@ ignores both. Servers are ended by their id, and by the kernel when the process 
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import shutil
@@ -40,8 +39,9 @@ NEEDS = {"fn_api": (), "bundle_based": (), "prism": ("go",), "flink": ("java", "
 FETCHED = {"prism": BIN, "flink": JARS}
 PRISM = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam.__version__}"
 OPENED = ("java.util", "java.lang", "java.nio", "java.util.concurrent", "java.time", "java.lang.invoke")
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+# The kernel ends a server whose parent dies. Not by preexec_fn: Python in the forked child of a process that has
+# gRPC's threads was seen to crash.
+DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 
 
 class Runner(NamedTuple):
@@ -113,13 +113,12 @@ class Server:
     def __enter__(self) -> Self:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command,
+                [*DIES_WITH_PARENT, *self._command],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 -- one system call, no lock
             )
         try:
             self._wait_until_up(self._process)
@@ -208,12 +207,6 @@ class WorkerPool(Server):
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task").glob("*/children")
         return [int(child) for thread in children for child in thread.read_text().split()]
-
-
-def die_with_parent() -> None:
-    """In a child before it becomes another program: the kernel is to end it when its parent dies."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[Any]) -> None:
