@@ -39,7 +39,7 @@ NEEDS = {"fn_api": (), "bundle_based": (), "prism": ("go",), "flink": ("java", "
 FETCHED = {"prism": BIN, "flink": JARS}
 PRISM = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{beam.__version__}"
 OPENED = ("java.util", "java.lang", "java.nio", "java.util.concurrent", "java.time", "java.lang.invoke")
-# The kernel ends a server whose parent dies. Not by preexec_fn: Python in the forked child of a process that has
+# The kernel ends a server whose parent dies. Not by preexec_fn: Python in the forked child of a process with
 # gRPC's threads was seen to crash.
 DIES_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 
