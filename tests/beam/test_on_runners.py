@@ -74,7 +74,7 @@ def test_every_event_is_indexed_once_or_is_the_dead_letter_it_should_be(
             | beam.MapTuple(lambda at, element: TimestampedValue(element, 1_000 + at))
             | beam.WindowInto(FixedWindows(WIDTH_S))
             # No timer is to fire meanwhile: what gathers, gathers until the end.
-            | site.sink(index="main", event_max_bytes=LIMIT_BYTES, batching=batching, linger_s=60)
+            | site.sink(index="main", event_max_bytes=LIMIT_BYTES, batching=batching)
         )
         site.collect(delivery)
     good = {element: 1_000 + at for at, element in enumerate(elements) if at not in poison}
@@ -273,7 +273,7 @@ def test_the_empty_bundles_after_gathering_send_nothing(runner: Runner, site: Si
     """Gathering by key ends many bundles without elements; posts are as many as batches, no more."""
     events = [f"event {number}" for number in range(500)]
     with beam.Pipeline(options=runner.options()) as pipeline:
-        delivery = pipeline | beam.Create(events) | site.sink(batching="stateful", linger_s=60)
+        delivery = pipeline | beam.Create(events) | site.sink(batching="stateful")
         site.collect(delivery)
     assert repeats(site.indexed(), events) == 0
     replies = site.hec.stats()["replies"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 import pytest
 from apache_beam.metrics.metric import Lineage, MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.display import DisplayData
 from apache_beam.transforms.error_handling import CollectingErrorHandler
@@ -194,6 +194,16 @@ def test_elements_are_gathered_only_where_bundles_are_tiny(
     pipeline | beam.Create(["a"]) | write(batching=batching)
     names = [step.unique_name for step in pipeline.to_runner_api().components.transforms.values()]
     assert any("GatherByKey" in name for name in names) is gathers
+
+
+@pytest.mark.parametrize("given", [[], ["--experiments=prism_disable_sdf_split"]], ids=["unset", "set"])
+@pytest.mark.parametrize(("batching", "times"), [("bundle", 0), ("stateful", 1)])
+def test_a_graph_that_gathers_asks_prism_not_to_split(batching: str, times: int, given: list[str]) -> None:
+    """Prism loses the state of a key whose bundle it splits, so gathering turns its splitting off, once."""
+    pipeline = beam.Pipeline(runner=RUNNER, options=PipelineOptions(given))
+    pipeline | beam.Create(["a"]) | write(batching=batching)
+    experiments = pipeline.options.view_as(DebugOptions).experiments or []
+    assert experiments.count("prism_disable_sdf_split") == (times or len(given))
 
 
 def test_lineage_names_where_events_went(hec_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
