@@ -2,6 +2,8 @@
 
 Owned by the loop's thread. Not for assignments (`source`), which say when a commit must be waited for.
 Guarantees: one asynchronous commit at a time; what is believed committed was confirmed by the broker.
+With `commit_maps` each offset takes along what is settled beyond it; news of that alone are worth a commit
+where it is the last (a revoke, an end), but nothing is promised by them.
 
 Non-obvious: a commit is due every two seconds even if nothing changed: after a jump of the wall clock
 librdkafka keeps delivering to a member that the group has dropped, and only a commit notices. And a
@@ -25,12 +27,24 @@ from splunk_hec_kafka.outside import THE_WORLD, Outside
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from splunk_hec_kafka.commit_maps import CommitMaps
+    from splunk_hec_kafka.enquiries import Starts
+
 log = logging.getLogger("splunk_hec_kafka")
 
 REPORT_S = 30.0
 """After so long without its report an asynchronous commit is taken for lost."""
 REPEATS_S = 1.0
 """So long after it was sent an asynchronous commit may still be repeated (twice, after 0.1 and 0.2 s)."""
+_TOO_LARGE = (
+    KafkaError.OFFSET_METADATA_TOO_LARGE,
+    KafkaError.INVALID_COMMIT_OFFSET_SIZE,
+    KafkaError.UNKNOWN,
+)
+"""One map is too large, or all of a commit; of the latter Kafka 4.4 says no more than that it fails (seen).
+
+librdkafka reports the first for every partition of a commit, those included that were committed (seen).
+"""
 AGAIN_S = 0.2
 """Least time between two of them: one that is refused at once must not become a storm."""
 
@@ -40,18 +54,27 @@ class Commits:
 
     Attributes:
         committed: What the group holds of the assigned partitions, as far as this member knows.
+        maps: What goes along with each offset; None: nothing.
     """
 
-    def __init__(self, ledger: OffsetLedger, outside: Outside = THE_WORLD) -> None:
+    def __init__(
+        self, ledger: OffsetLedger, outside: Outside = THE_WORLD, maps: CommitMaps | None = None
+    ) -> None:
         self._ledger = ledger
         self._outside = outside
+        self.maps = maps
         self._is_pending = False
         self._began_at = float("-inf")
         self.committed: dict[TopicPartition, int] = {}
+        self._texts: dict[TopicPartition, str] = {}  # the maps that the group holds
 
     def are_up_to_date(self, partitions: Iterable[TopicPartition] | None = None) -> bool:
         """Whether everything that may be committed is, of all or of some partitions."""
         return not self._due(partitions)
+
+    def owe_a_map(self) -> bool:
+        """Whether more is known to be settled than the maps tell that are committed."""
+        return bool(self._owed(None))
 
     def begin(self, consumer: Consumer, now: float) -> None:
         """Commit what the ledger allows, in the background; nothing while one is under way."""
@@ -62,7 +85,7 @@ class Commits:
             return
         self._began_at, self._is_pending = now, True
         try:
-            consumer.commit(offsets=positions_of(offsets), asynchronous=True)
+            consumer.commit(offsets=self._positions(offsets), asynchronous=True)
         except KafkaException as error:
             self._is_pending = False
             log.warning("commit failed: %s; it is tried again", error.args[0].str())
@@ -75,7 +98,7 @@ class Commits:
             partitions: Those that go.
             since: When the group said so. Then its coordinator was there, and what had been held up was sent.
         """
-        due = self._due(partitions)
+        due = self._owed(partitions) | self._due(partitions)
         if due and self._is_pending:
             passed_by = max(self._began_at, since) + REPEATS_S
             self._outside.sleep(max(0.0, passed_by - self._outside.clock()))
@@ -92,32 +115,66 @@ class Commits:
         """An asynchronous commit has ended. Called by librdkafka from within `consume`."""
         self._is_pending = False
         if error is not None:
+            self._refuse_maps(error, partitions)
             log.warning("commit failed: %s; it is tried again", error.str())
         else:
             self._note(partitions)
 
-    def learn(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The broker said what the group holds."""
-        self.committed |= offsets
+    def learn(self, starts: Starts) -> None:
+        """The broker said what the group holds of partitions that come; nothing of them is fetched yet."""
+        self.committed |= starts.known
+        self._texts |= starts.texts
+        if self.maps is not None:
+            self.maps.begin(starts.known | starts.fresh, starts.texts)
+
+    def distrust(self, at: TopicPartition) -> None:
+        """What the partition holds may be something else now: what was known beyond its offset is void."""
+        if self.maps is not None:
+            self.maps.drop(at)
 
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions went: what the group holds of them is another member's business."""
         for at in partitions:
             self.committed.pop(at, None)
+            self._texts.pop(at, None)
+            self.distrust(at)
 
     def _due(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, int]:
         allowed = self._ledger.committable(partitions)
         return {at: offset for at, offset in allowed.items() if self.committed.get(at) != offset}
 
+    def _owed(self, partitions: Iterable[TopicPartition] | None) -> dict[TopicPartition, int]:
+        if self.maps is None:
+            return {}
+        allowed = self._ledger.committable(partitions)
+        texts = self.maps.texts(allowed)
+        return {
+            at: offset for at, offset in allowed.items() if texts[at] and texts[at] != self._texts.get(at)
+        }
+
+    def _positions(self, offsets: Mapping[TopicPartition, int]) -> list[Position]:
+        if self.maps is None:
+            return positions_of(offsets)
+        texts = self.maps.texts(offsets)
+        return [Position(at.topic, at.partition, offset, texts[at]) for at, offset in offsets.items()]
+
     def _commit(self, consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
         if not offsets:
             return
+        positions = self._positions(offsets)
         try:
-            results = consumer.commit(offsets=positions_of(offsets), asynchronous=False)
+            results = consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as error:
+            if self._refuse_maps(error.args[0], positions):
+                self._commit(consumer, offsets)  # each time fewer maps go along
+                return
             log.warning("commit failed: %s; what it covers is read again", error.args[0].str())
         else:
             self._note(results or [])
+
+    def _refuse_maps(self, error: KafkaError, positions: list[Position]) -> bool:
+        """Whether maps were too large, and are not committed any more."""
+        return self.maps is not None and error.code() in _TOO_LARGE and self.maps.refuse(positions)
 
     def _note(self, results: list[Position]) -> None:
         for result in results:
@@ -126,6 +183,7 @@ class Commits:
                 log.warning("commit of %s/%d failed: %s", at.topic, at.partition, result.error.str())
             elif result.offset >= 0:
                 self.committed[at] = result.offset
+                self._texts[at] = result.metadata or ""
 
 
 def positions_of(offsets: Mapping[TopicPartition, int]) -> list[Position]:

@@ -94,6 +94,8 @@ class Kafka(Section, frozen=True):
         group_id: The consumer group. Required.
         start: Where a partition without a committed offset begins: `earliest`, `latest`, or `fail`.
         commit_interval_s: Longest time between two commits, 1 to 2.
+        settled_runs_in_commits: Store beside each committed offset what is settled beyond it, so that less is
+            sent again after a crash.
         properties: Any librdkafka property; those that would break the promise are refused by name.
     """
 
@@ -102,6 +104,7 @@ class Kafka(Section, frozen=True):
     group_id: str = ""
     start: Literal["earliest", "latest", "fail"] = "earliest"
     commit_interval_s: Annotated[float, Meta(ge=1, le=2)] = 2
+    settled_runs_in_commits: bool = False
     properties: Properties = {}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from splunk_hec_kafka.kafka_properties import resolved
+from splunk_hec_kafka.kafka_properties import connection_properties, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,16 @@ def consumer_properties(config: SinkConfig) -> dict[str, Any]:
     own = resolved(config.kafka.properties)
     group = {"bootstrap.servers": config.kafka.bootstrap_servers, "group.id": config.kafka.group_id}
     return {"client.id": "hec-kafka-sink"} | _TUNING | own | group | _PROMISE
+
+
+def admin_properties(config: SinkConfig) -> dict[str, Any]:
+    """Librdkafka properties of a client that asks about the consumer's cluster.
+
+    Raises:
+        ConfigError: A secret's variable or file is missing.
+    """
+    own = resolved(connection_properties(config.kafka.properties))
+    return {"client.id": "hec-kafka-sink"} | own | {"bootstrap.servers": config.kafka.bootstrap_servers}
 
 
 def is_incremental(properties: Mapping[str, Any]) -> bool:

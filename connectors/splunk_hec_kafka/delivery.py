@@ -89,6 +89,7 @@ class Delivery:
         self._streams: dict[Kind, Stream] = {kind: client.stream() for kind, client in self.clients.items()}
         self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes)
         self._waiting: deque[tuple[Send, dict[TopicPartition, int]]] = deque()
+        self._asked: tuple[Send, int, int] | None = None
         self._letters: deque[Letter] = deque()
         # By the identity of the message: an offset may be on its way twice, under two assignments.
         self._written: dict[int, Letter] = {}
@@ -126,6 +127,12 @@ class Delivery:
         self._raise_refusal()
         self.submit()
 
+    def skip_settled(self, messages: list[Message]) -> None:
+        """Records were consumed that an earlier assignment settled: they are done without being sent."""
+        self.consumed += len(messages)
+        self._skip(messages, self._ledger.epochs)
+        self._metrics.skipped("settled", len(messages))
+
     def submit(self) -> bool:
         """Hand waiting records to the clients, as the budget allows; True if none wait any more."""
         while self._waiting:
@@ -135,7 +142,7 @@ class Delivery:
                 taken = stream.submit_lines(
                     send.lines,
                     Records([(send.messages, epochs)]),
-                    held_bytes=sum(map(_held, send.messages)),
+                    held_bytes=self._held_by(send),
                     query=send.query,
                     timeout_s=0,
                 )
@@ -145,7 +152,14 @@ class Delivery:
                 del send.lines[:taken], send.messages[:taken]
                 return False
             self._waiting.popleft()
+            self._asked = None
         return True
+
+    def _held_by(self, send: Send) -> int:
+        """What keeping its originals costs; remembered, since it is asked again while there is no room."""
+        if self._asked is None or self._asked[0] is not send or self._asked[1] != len(send.messages):
+            self._asked = send, len(send.messages), sum(map(_held, send.messages))
+        return self._asked[2]
 
     # -- out -------------------------------------------------------------------------------------------
 
@@ -314,5 +328,7 @@ def _kinds(config: SinkConfig) -> list[Kind]:
 
 def _held(message: Message) -> int:
     """What keeping the original costs."""
-    size = len(message.value() or b"") + len(message.key() or b"")
-    return REF_BYTES + size + sum(len(name) + len(value or b"") for name, value in headers_of(message))
+    size = REF_BYTES + len(message.value() or b"") + len(message.key() or b"")
+    for name, value in headers_of(message):
+        size += len(name) + len(value or b"")
+    return size

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Position
@@ -37,6 +37,20 @@ _SLICE_S = 0.5
 
 Offsets = tuple[int, int]
 """The first offset that exists, and the next to be written."""
+
+
+class Starts(NamedTuple):
+    """Where partitions begin.
+
+    Attributes:
+        known: Those with a commit, and where it is.
+        fresh: The others, and where `kafka.start` says they begin.
+        texts: What was committed beside the offset.
+    """
+
+    known: dict[TopicPartition, int]
+    fresh: dict[TopicPartition, int]
+    texts: dict[TopicPartition, str]
 
 
 class Enquiries:
@@ -105,13 +119,8 @@ class Enquiries:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 -- librdkafka's code
         return found
 
-    def starts(
-        self, partitions: list[Position]
-    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    def starts(self, partitions: list[Position]) -> Starts:
         """Where partitions begin.
-
-        Returns:
-            Those with a commit, and where it is; the others, and where `kafka.start` says they begin.
 
         Raises:
             KafkaException: The broker does not answer.
@@ -119,12 +128,14 @@ class Enquiries:
         """
         known: dict[TopicPartition, int] = {}
         fresh: dict[TopicPartition, int] = {}
+        texts: dict[TopicPartition, str] = {}
         for position in self._consumer.committed(partitions, timeout=ANSWER_S) if partitions else []:
             at = TopicPartition(position.topic, position.partition)
             if position.error is not None:
                 raise KafkaException(position.error)
             if position.offset >= 0:
                 known[at] = position.offset
+                texts[at] = position.metadata or ""
             elif self._config.start == "fail":
                 raise SinkFailure(
                     ExitCode.KAFKA,
@@ -135,7 +146,7 @@ class Enquiries:
                 fresh[at] = self.watermarks(at)[1]
             else:
                 fresh[at] = OFFSET_BEGINNING
-        return known, fresh
+        return Starts(known, fresh, texts)
 
     def group_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """What the group has committed, by whichever member; partitions without a commit are left out."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from operator import methodcaller
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -24,7 +24,7 @@ _log = logging.getLogger("splunk_hec_kafka")
 def headers_of(message: Message) -> Headers:
     """A record's headers in order; empty if it has none, or if a name is not UTF-8 (which is logged)."""
     try:
-        return cast("Headers", _read(message) or [])
+        found: Headers = _read(message) or []
     except (SystemError, UnicodeDecodeError):
         message.set_headers([])
         _log.warning(
@@ -34,3 +34,4 @@ def headers_of(message: Message) -> Headers:
             message.offset(),
         )
         return []
+    return found

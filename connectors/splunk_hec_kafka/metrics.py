@@ -32,7 +32,12 @@ PREFIX = "hec_sink_"
 CATALOGUE: tuple[Metric, ...] = (
     *CLIENT_CATALOGUE,
     Metric("records_consumed", "counter", ("topic",), "Records read from Kafka."),
-    Metric("records_skipped", "counter", ("reason",), "Records not sent on purpose: tombstone, drop."),
+    Metric(
+        "records_skipped",
+        "counter",
+        ("reason",),
+        "Records not sent on purpose: tombstone, drop, settled before.",
+    ),
     Metric("dead_letters", "counter", ("reason",), "Records written to the dead-letter topic, by reason."),
     Metric("lost_records", "counter", ("topic", "partition"), "Offsets Kafka deleted before they were read."),
     Metric("fenced_acks", "counter", (), "Outcomes that came after their partition had gone elsewhere."),

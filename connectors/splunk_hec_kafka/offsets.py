@@ -10,12 +10,17 @@ Non-obvious: a group member *can* commit partitions it no longer owns, since the
 generation but not ownership; so fencing late acknowledgements is ours, by epoch. Offsets that were never seen
 between two records (compaction, transaction markers) count as settled, and at the end of a partition the
 end offset itself is committable, or the lag of a transactional topic would never reach 0.
+
+Leader epochs are kept only when asked for. They never fall within a log, so the first and the last record of
+consecutive ones tell them all: no record in between is looked at.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
+
+from splunk_hec_kafka.settled_map import SettledRun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -116,6 +121,26 @@ def consecutive(messages: Iterable[Message]) -> list[tuple[TopicPartition, int, 
     return found
 
 
+def led(messages: Sequence[Message]) -> Iterator[tuple[TopicPartition, int, int, int]]:
+    """Consumed records as `consecutive` gives them, each run with its one leader epoch; -1: not told."""
+    index = 0
+    for at, first, last in consecutive(messages):
+        stop, begin = index + last - first + 1, first
+        leader_epoch = _leader_epoch(messages[index])
+        if leader_epoch != _leader_epoch(messages[stop - 1]):
+            for offset, message in enumerate(messages[index:stop], first):
+                if _leader_epoch(message) != leader_epoch:
+                    yield at, begin, offset - 1, leader_epoch
+                    begin, leader_epoch = offset, _leader_epoch(message)
+        yield at, begin, last, leader_epoch
+        index = stop
+
+
+def _leader_epoch(message: Message) -> int:
+    found = message.leader_epoch()
+    return -1 if found is None else found
+
+
 def shown(partitions: Iterable[TopicPartition], positions: Mapping[TopicPartition, int]) -> str:
     """Partitions for a log line, each with its next offset to read: `topic/partition@offset`."""
     each = (f"{at.topic}/{at.partition}@{positions.get(at, 'start')}" for at in partitions)
@@ -132,6 +157,7 @@ class _Open:
         self.lasts: list[int] = []
         self.opened: list[float] = []
         self.count = 0
+        self.leaders: list[tuple[int, int]] = []  # from which offset on which leader epoch was told
 
     def open(self, first: int, last: int, now: float) -> None:
         if self.seen is not None and first < self.seen:
@@ -165,6 +191,24 @@ class _Open:
     def committable(self) -> int | None:
         return self.firsts[0] if self.firsts else self.seen
 
+    def led_by(self, first: int, leader_epoch: int) -> None:
+        if not self.leaders or self.leaders[-1][1] != leader_epoch:
+            self.leaders.append((first, leader_epoch))
+
+    def settled_runs(self) -> Iterator[SettledRun]:
+        """What lies settled behind the first open offset; a gap belongs to the leader epoch before it."""
+        if self.seen is None or not self.firsts:
+            return
+        ends = [*self.firsts[1:], self.seen]
+        for low, end in zip(self.lasts, ends, strict=True):
+            at = low + 1
+            while at < end:
+                number = bisect_right(self.leaders, at, key=lambda leader: leader[0])
+                stop = min(end, self.leaders[number][0]) if number < len(self.leaders) else end
+                if number and self.leaders[number - 1][1] >= 0:
+                    yield SettledRun(at, stop - 1, self.leaders[number - 1][1])
+                at = stop
+
 
 class OffsetLedger:
     """The open records of every assigned partition. Owned by the loop's thread.
@@ -175,11 +219,17 @@ class OffsetLedger:
         fenced: Records that settled for an assignment that is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_leaders: bool = False) -> None:
+        """Without partitions.
+
+        Args:
+            keeps_leaders: Note the leader epochs of records, for `settled_runs`.
+        """
         self.epochs: dict[TopicPartition, int] = {}
         self.fenced = 0
         self._open: dict[TopicPartition, _Open] = {}
         self._last_epoch = 0
+        self._keeps_leaders = keeps_leaders
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -200,8 +250,13 @@ class OffsetLedger:
             self._open.pop(at, None)
         self.epochs = {at: one.epoch for at, one in self._open.items()}
 
-    def open(self, messages: Iterable[Message], now: float) -> None:
+    def open(self, messages: Sequence[Message], now: float) -> None:
         """Records were consumed: to be called before anything is done with them."""
+        if self._keeps_leaders:
+            for at, first, last, leader_epoch in led(messages):
+                self._open[at].open(first, last, now)
+                self._open[at].led_by(first, leader_epoch)
+            return
         for at, first, last in consecutive(messages):
             self._open[at].open(first, last, now)
 
@@ -233,6 +288,16 @@ class OffsetLedger:
         chosen = self._open if partitions is None else partitions
         found = {at: self._open[at].committable for at in chosen if at in self._open}
         return {at: offset for at, offset in found.items() if offset is not None}
+
+    def settled_runs(self, at: TopicPartition) -> list[SettledRun]:
+        """What is settled of a partition beyond its committable offset, as far as leader epochs are known."""
+        one = self._open.get(at)
+        return list(one.settled_runs()) if one is not None else []
+
+    def next_offset(self, at: TopicPartition) -> int | None:
+        """The next offset to consume of a partition, where it is known."""
+        one = self._open.get(at)
+        return one.seen if one is not None else None
 
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to consume, where it is known."""

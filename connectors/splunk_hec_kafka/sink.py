@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import msgspec
 from confluent_kafka import Message
 
 from splunk_hec_kafka.chatter import librdkafka_log
@@ -33,6 +32,7 @@ from splunk_hec_kafka.readying import await_hec, fix_of
 from splunk_hec_kafka.server import Readiness, Reason
 from splunk_hec_kafka.source import KafkaSource
 from splunk_hec_kafka.stalls import Stalls
+from splunk_hec_kafka.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,20 +51,6 @@ REPORT_EVERY_S = 1.0
 END_CHECK_S = 0.25
 COMMIT_S = 1.0
 """What an orderly end keeps of its time for the last commit."""
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """What a run did; the JSON of interface: `-o json` prints it as it is."""
-
-    records: int
-    delivered: int
-    dead_lettered: int
-    skipped: int
-    committed: bool
-    resends: dict[str, int]
-    records_per_s: float
-    ack_latency_s: dict[str, float]
-    seconds: float
 
 
 class Sink:
@@ -89,7 +75,7 @@ class Sink:
         self._until_end = until_end
         self._outside = outside
         self._clock = outside.clock
-        self._ledger = OffsetLedger()
+        self._ledger = OffsetLedger(keeps_leaders=config.kafka.settled_runs_in_commits)
         self._delivery = Delivery(config, self._ledger, metrics, outside)
         self._source = KafkaSource(
             config,
@@ -212,6 +198,9 @@ class Sink:
         if messages:
             for topic, count in Counter(map(Message.topic, messages)).items():
                 self._metrics.consumed(topic or "", count)
+            if (maps := self._source.commits.maps) is not None:
+                messages, settled = maps.split(messages)
+                self._delivery.skip_settled(settled)
             self._delivery.take(messages)
 
     def _stall_reasons(self) -> set[str]:

@@ -20,6 +20,7 @@ from confluent_kafka import TopicPartition as Position
 
 from splunk_hec.errors import ConfigError
 from splunk_hec_kafka.chatter import librdkafka_log
+from splunk_hec_kafka.commit_maps import commit_maps
 from splunk_hec_kafka.commits import Commits, positions_of
 from splunk_hec_kafka.consumer_settings import consumer_properties, is_incremental, max_poll_interval_s
 from splunk_hec_kafka.enquiries import ANSWER_S, Enquiries, matches, needing, unanswered
@@ -86,7 +87,6 @@ class KafkaSource:
         self._is_paused = False
         self._is_closing = False
         self.has_left_some = False
-        self.commits = Commits(ledger, outside)
         self.failure: SinkFailure | None = None
         properties = consumer_properties(config)
         self.max_poll_interval_s = max_poll_interval_s(properties)
@@ -97,6 +97,8 @@ class KafkaSource:
             )
         except KafkaException as error:
             raise ConfigError(f"kafka.properties: {error.args[0].str()}") from None
+        maps = commit_maps(config, ledger, self._consumer, outside)
+        self.commits = Commits(ledger, outside, maps)
         self.enquiries = Enquiries(self._consumer, self._config, outside.clock)
 
     def subscribe(self) -> None:
@@ -236,6 +238,7 @@ class KafkaSource:
                 "reset the group's offsets, or set kafka.start",
             )
             return
+        self.commits.distrust(at)
         if position is not None and position >= low:
             self._ledger.assign({at: low})  # what is under way belongs to a log that is no more: fence it
         self._ledger.jump(at, low)
@@ -270,15 +273,15 @@ class KafkaSource:
         deadline = self._clock() + min(self._patience_s, self.max_poll_interval_s / 2)
         while True:
             try:
-                known, fresh = self.enquiries.starts(partitions)
+                found = self.enquiries.starts(partitions)
                 break
             except KafkaException as error:
                 if self._clock() >= deadline:
                     raise unanswered("committed offsets", error) from None
                 log.warning("the committed offsets are not known yet: %s", error.args[0].str())
-        self.commits.learn(known)
-        self.commits.pin(self._consumer, {at: start for at, start in fresh.items() if start >= 0})
-        return known | fresh
+        self.commits.learn(found)
+        self.commits.pin(self._consumer, {at: start for at, start in found.fresh.items() if start >= 0})
+        return found.known | found.fresh
 
     def _revoked(self, consumer: Consumer, partitions: list[Position]) -> None:
         going = [TopicPartition(position.topic, position.partition) for position in partitions]
@@ -320,12 +323,12 @@ class KafkaSource:
         Returns:
             Whether all of it is committed.
         """
-        while not self.commits.are_up_to_date():
+        while not self.commits.are_up_to_date() or self.commits.owe_a_map():
             if self._clock() >= deadline:
-                return False
+                break
             self.commit_soon()
             self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
-        return True
+        return self.commits.are_up_to_date()
 
     def _on_commit(self, error: KafkaError | None, partitions: list[Position]) -> None:
         self.commits.on_report(error, partitions)

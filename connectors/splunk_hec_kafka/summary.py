@@ -1,11 +1,27 @@
-"""The summary of a run for people: the same rows as its JSON."""
+"""The summary of a run: its JSON, and the same rows for people."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a run did; the JSON of interface: `-o json` prints it as it is."""
+
+    records: int
+    delivered: int
+    dead_lettered: int
+    skipped: int
+    committed: bool
+    resends: dict[str, int]
+    records_per_s: float
+    ack_latency_s: dict[str, float]
+    seconds: float
 
 
 def summary_text(document: Mapping[str, Any]) -> str:

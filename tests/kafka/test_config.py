@@ -64,6 +64,7 @@ topics = ["app-logs", "^audit\\..*"]      # example; names, or regular expressio
 group_id = "splunk-app-logs"              # example; required
 start = "earliest"                        # without a committed offset: earliest | latest | fail
 commit_interval_s = 2                     # 1 to 2
+settled_runs_in_commits = false           # needs topic ids; what they tell is not sent again after a crash
 [kafka.properties]                        # any librdkafka property
 [[route]]                                 # first match wins; what no route matches gets the defaults below
 topics = ["*"]                            # names or globs

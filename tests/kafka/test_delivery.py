@@ -398,6 +398,23 @@ def test_what_ends_with_us_is_left_open(kafka: MockKafka, hec: Emulator) -> None
         delivery.close()
 
 
+def test_what_was_settled_before_is_skipped_and_counted(kafka: MockKafka, hec: Emulator) -> None:
+    """A record that a map calls settled is done at once: not sent, and counted with its reason."""
+    metrics, ledger = Metrics(), OffsetLedger()
+    delivery = Delivery(sink_config(kafka, hec), ledger, metrics)
+    try:
+        ledger.assign({LOGS: 3})
+        messages = [Message(topic="logs", partition=0, offset=offset, value=b"v") for offset in (3, 4, 6)]
+        ledger.open(messages, 0.0)
+        delivery.skip_settled(messages)
+        assert ledger.committable() == {LOGS: 7}
+        assert (delivery.consumed, delivery.skipped) == (3, 3)
+        assert metrics.total("records_skipped", reason="settled") == 3
+    finally:
+        delivery.close()
+    assert not indexed(hec)
+
+
 def test_waiting_records_of_partitions_that_go_are_left_to_the_next_owner(
     kafka: MockKafka, hec: Emulator
 ) -> None:

@@ -8,15 +8,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, TopicPartition, consecutive, place, shown
+from splunk_hec_kafka.offsets import (
+    OffsetLedger,
+    Records,
+    Run,
+    TopicPartition,
+    consecutive,
+    led,
+    place,
+    shown,
+)
+from splunk_hec_kafka.settled_map import SettledRun
 
 P, Q = TopicPartition("t", 0), TopicPartition("t", 1)
 PARTITIONS = [P, Q, TopicPartition("u", 0)]
 
 
-def record(at: TopicPartition, offset: int) -> Message:
-    """A record as consumed."""
-    return Message(topic=at.topic, partition=at.partition, offset=offset, value=b"v")
+def record(at: TopicPartition, offset: int, leader_epoch: int | None = None) -> Message:
+    """A record as consumed; without a leader epoch as the client hands out those of old formats."""
+    told = -1 if leader_epoch is None else leader_epoch
+    return Message(topic=at.topic, partition=at.partition, offset=offset, value=b"v", leader_epoch=told)
 
 
 def records(at: TopicPartition, *offsets: int) -> list[Message]:
@@ -40,9 +51,12 @@ def run(ledger: OffsetLedger, first: int, last: int) -> Run:
 class LedgerMachine(RuleBasedStateMachine):
     """Any order of assignments, chunks with gaps, settlements in pieces, ends, jumps and revocations."""
 
+    KEEPS_LEADERS = False
+
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = OffsetLedger()
+        self.ledger = OffsetLedger(keeps_leaders=self.KEEPS_LEADERS)
+        self.leader_epochs: dict[TopicPartition, dict[int, int | None]] = {}
         self.seen: dict[TopicPartition, int | None] = {}
         self.open_: dict[TopicPartition, set[int]] = {}
         self.in_flight: list[Run] = []
@@ -52,7 +66,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def assign(self, at: TopicPartition, start: int | None) -> None:
         """A partition comes, perhaps again."""
         self.ledger.assign({at: start})
-        self.seen[at], self.open_[at] = start, set()
+        self.seen[at], self.open_[at], self.leader_epochs[at] = start, set(), {}
 
     @rule(going=st.sets(st.sampled_from(PARTITIONS)))
     def revoke(self, going: set[TopicPartition]) -> None:
@@ -63,15 +77,23 @@ class LedgerMachine(RuleBasedStateMachine):
             self.open_.pop(at, None)
 
     @precondition(lambda self: self.seen)
-    @rule(data=st.data(), gaps=st.lists(st.integers(0, 3), min_size=1, max_size=8))
-    def consume(self, data: st.DataObject, gaps: list[int]) -> None:
-        """Records of one or two partitions arrive, interleaved, with gaps."""
+    @rule(
+        data=st.data(),
+        gaps=st.lists(st.integers(0, 3) | st.just(0), min_size=1, max_size=8),
+        elections=st.sets(st.integers(0, 8), max_size=2),
+    )
+    def consume(self, data: st.DataObject, gaps: list[int], elections: set[int]) -> None:
+        """Records of one or two partitions arrive, interleaved, with gaps; leaders change meanwhile."""
         chunk: list[Message] = []
         chosen = data.draw(st.lists(st.sampled_from(sorted(self.seen)), min_size=1, max_size=2))
-        for gap in gaps:
+        for number, gap in enumerate(gaps):
             for at in chosen:
                 offset = (self.seen[at] or 0) + gap
-                chunk.append(record(at, offset))
+                leader_epoch = next(reversed(self.leader_epochs[at].values()), None)
+                if number in elections:
+                    leader_epoch = 0 if leader_epoch is None else leader_epoch + 1
+                chunk.append(record(at, offset, leader_epoch))
+                self.leader_epochs[at][offset] = leader_epoch
                 self.seen[at] = offset + 1
                 self.open_[at].add(offset)
         self.ledger.open(chunk, 1.0)
@@ -124,6 +146,77 @@ class TestLedger(LedgerMachine.TestCase):
     """Whatever happens in whatever order, the ledger allows what the naive model allows."""
 
     settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+class LeaderMachine(LedgerMachine):
+    """The same with leader epochs kept."""
+
+    KEEPS_LEADERS = True
+
+    @invariant()
+    def settled_runs_are_what_is_settled_beyond_the_first_open_offset(self) -> None:
+        """Each settled record whose leader epoch is known stands in a run of it; nothing open or unread."""
+        for at, open_ in self.open_.items():
+            first, seen = min(open_, default=None), self.seen[at]
+            told: dict[int, int] = {}
+            last = -1
+            for run in self.ledger.settled_runs(at):
+                assert last < run.first <= run.last
+                told |= dict.fromkeys(range(run.first, run.last + 1), run.leader_epoch)
+                last = run.last
+            assert not told.keys() & open_
+            assert all(first is not None and first < offset < (seen or 0) for offset in told)
+            read = {
+                offset: leader_epoch
+                for offset, leader_epoch in self.leader_epochs[at].items()
+                if leader_epoch is not None and first is not None and offset > first and offset not in open_
+            }
+            assert {offset: told.get(offset) for offset in read} == read
+            # A gap belongs to the leader of the record before it.
+            for offset in told.keys() - self.leader_epochs[at].keys():
+                before = max(one for one in self.leader_epochs[at] if one < offset)
+                assert told[offset] == self.leader_epochs[at][before]
+
+
+class TestLeaders(LeaderMachine.TestCase):
+    """Whatever happens in whatever order, what is called settled is, and was read under that leader."""
+
+    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_without_leaders_nothing_is_told_to_be_settled_beyond() -> None:
+    """A ledger that does not keep leader epochs has no runs to tell of; nor has an unknown partition."""
+    ledger = opened(0, 1)
+    ledger.settle(run(ledger, 1, 1))
+    assert ledger.settled_runs(P) == ledger.settled_runs(Q) == []
+    assert (ledger.next_offset(P), ledger.next_offset(Q)) == (2, None)
+
+
+def test_runs_are_cut_where_the_leader_changes() -> None:
+    """Consecutive records are one run as long as one leader wrote them; -1 where the client does not tell."""
+    chunk = [record(P, offset, leader) for offset, leader in enumerate([None, 0, 0, 2, 2, 3])]
+    chunk += [record(Q, 6, 3), record(Q, 8, 3)]
+    assert list(led(chunk)) == [
+        (P, 0, 0, -1), (P, 1, 2, 0), (P, 3, 4, 2), (P, 5, 5, 3), (Q, 6, 6, 3), (Q, 8, 8, 3),
+    ]  # fmt: skip
+    assert list(led([])) == []
+
+
+def test_what_is_settled_beyond_an_open_record_is_told_by_leader() -> None:
+    """Runs leave out what is open, what was read under an unknown leader, and what is not read yet."""
+    ledger = OffsetLedger(keeps_leaders=True)
+    ledger.assign({P: 0})
+    ledger.open([record(P, offset, leader) for offset, leader in enumerate([0, 0, 0, 1, 1, None])], 1.0)
+    ledger.open([record(P, 9, 2), record(P, 10, 2)], 1.0)
+    for first, last in ((1, 5), (9, 9)):
+        ledger.settle(run(ledger, first, last))
+    assert ledger.settled_runs(P) == [SettledRun(1, 2, 0), SettledRun(3, 4, 1), SettledRun(9, 9, 2)]
+    ledger.settle(run(ledger, 10, 10))
+    ledger.reached_end(P, 12)
+    assert ledger.settled_runs(P)[-1] == SettledRun(9, 11, 2)
+    ledger.settle(run(ledger, 0, 0))
+    assert ledger.settled_runs(P) == []
+    assert ledger.committable() == {P: 12}
 
 
 def test_offsets_that_were_never_seen_count_as_settled() -> None:

@@ -10,17 +10,22 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as Position
 from kafka_tools import committed, produce, wait_for
+from map_tools import HERE, Ids
 from sink_tools import GROUP, LETTERS, PROTOCOLS, QUIET, RunningSink, indexed, lines, run_to_end, sink_config
 
 from splunk_hec.errors import ConfigError
 from splunk_hec_emulator import Emulator
 from splunk_hec_kafka._mock_kafka import MockKafka
+from splunk_hec_kafka.commit_maps import CommitMaps
 from splunk_hec_kafka.commits import Commits
 from splunk_hec_kafka.consumer_settings import consumer_properties
+from splunk_hec_kafka.enquiries import Starts
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.identities import Identities
 from splunk_hec_kafka.metrics import Metrics
-from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition
+from splunk_hec_kafka.offsets import OffsetLedger, Run, TopicPartition
 from splunk_hec_kafka.outside import THE_WORLD
+from splunk_hec_kafka.settled_map import SettledMap, SettledRun, decode, encode
 from splunk_hec_kafka.source import KafkaSource, matches
 from splunk_hec_kafka.stalls import PAUSE_AFTER_S, Stalls
 
@@ -56,6 +61,7 @@ class _Script:
     def __init__(self, *turns: Callable[[_Script], list[Message]]) -> None:
         self.turns = list(turns)
         self.starts: dict[TopicPartition, int] = {}
+        self.texts: dict[TopicPartition, str] = {}
         self.moved: list[tuple[str, dict[int, int]]] = []
         self.commits: list[dict[int, int]] = []
         self.ends: dict[int, tuple[int, int]] = {}
@@ -80,10 +86,8 @@ class _Script:
         self.on["on_lost"](self, [Position(*one) for one in at])
 
     def committed(self, partitions: list[Position], timeout: float) -> list[Position]:
-        return [
-            Position(p.topic, p.partition, self.starts.get(TopicPartition(p.topic, p.partition), -1001))
-            for p in partitions
-        ]
+        asked = [TopicPartition(one.topic, one.partition) for one in partitions]
+        return [Position(*at, self.starts.get(at, -1001), self.texts.get(at, "")) for at in asked]
 
     def commit(self, offsets: list[Position], *, asynchronous: bool) -> list[Position]:
         if self.commit_error is not None:
@@ -119,10 +123,10 @@ class _Script:
 
 
 class Scripted:
-    """A source over a script, its ledger, and what it told."""
+    """A source over a script, its ledger, its maps, and what it told."""
 
     def __init__(self, config: SinkConfig, script: _Script) -> None:
-        self.ledger = OffsetLedger()
+        self.ledger = OffsetLedger(keeps_leaders=True)
         self.revoked: list[tuple[list[TopicPartition], bool]] = []
         self.lost: list[tuple[TopicPartition, int, int]] = []
         self.source = KafkaSource(
@@ -133,12 +137,15 @@ class Scripted:
         )
         self.source._consumer.close()
         self.source._consumer = self.source.enquiries._consumer = script  # type: ignore[assignment]
+        ids: Any = Ids()
+        self.maps = CommitMaps(self.ledger, Identities(ids, ids, THE_WORLD.clock))
+        self.source.commits.maps = self.maps if config.kafka.settled_runs_in_commits else None
         self.source.subscribe()
 
 
 def record(at: TopicPartition, offset: int) -> Message:
     """A record as consumed."""
-    return Message(topic=at.topic, partition=at.partition, offset=offset, value=b"v")
+    return Message(topic=at.topic, partition=at.partition, offset=offset, value=b"v", leader_epoch=0)
 
 
 def event(at: TopicPartition, offset: int, code: int) -> Message:
@@ -537,7 +544,7 @@ def test_what_is_committed_already_is_not_committed_in_a_revoke() -> None:
     """A rebalance is not made longer by a commit that changes nothing."""
     _, commits = held(p0=5, p1=6)
     script: Any = _Script()
-    commits.learn({P: 5})
+    commits.learn(Starts({P: 5}, {}, {}))
     commits.carry_out(script, [P], 0.0)
     assert script.commits == []
     commits.carry_out(script, [P, Q], 0.0)
@@ -594,6 +601,71 @@ def test_nothing_known_is_nothing_to_commit() -> None:
     script: Any = _Script()
     commits.begin(script, 0.0)
     assert script.commits == []
+
+
+# -- settled maps ----------------------------------------------------------------------------------------
+
+
+MAPPED = SettledMap(*HERE, 0, 5, (SettledRun(7, 9, 0),))
+
+
+def mapping(kafka: MockKafka, hec: Emulator, *turns: Callable[[_Script], list[Message]]) -> Scripted:
+    """A source that keeps maps; P was committed at 5, with one."""
+    script = _Script(*turns)
+    script.starts, script.texts, script.ends = {P: 5}, {P: encode(MAPPED)}, {0: (6, 20)}
+    return Scripted(sink_config(kafka, hec, kafka_settled_runs_in_commits=True), script)
+
+
+def test_the_text_beside_a_commit_is_the_map_of_its_partition(kafka: MockKafka, hec: Emulator) -> None:
+    """What was committed with an offset is known before anything of its partition is read."""
+    it = mapping(kafka, hec, lambda it: it.assigned(P) or [record(P, 5), record(P, 6), record(P, 7)])
+    assert offsets(it.maps.split(it.source.consume(9, 0)).settled) == [(0, 7)]
+
+
+def test_a_position_that_is_gone_makes_the_map_void(kafka: MockKafka, hec: Emulator) -> None:
+    """Retention or another topic: what the offsets of the map mean is not known any more."""
+    gone = [event(P, 5, KafkaError._AUTO_OFFSET_RESET)]
+    it = mapping(kafka, hec, lambda it: it.assigned(P) or [], lambda _: gone, lambda _: [record(P, 7)])
+    it.source.consume(9, 0)
+    it.source.consume(9, 0)
+    assert it.maps.split(it.source.consume(9, 0)).settled == []
+
+
+def test_an_end_waits_for_the_news_of_a_map_but_not_for_ever(kafka: MockKafka, hec: Emulator) -> None:
+    """What settled beyond an open record is told with the last commit; the promise is the offset's."""
+    told: list[list[Position]] = []
+
+    def report(script: _Script) -> list[Message]:
+        told.append([Position(*P, 5, it.maps.texts({P: 5})[P])])
+        it.source._on_commit(None, told[-1])
+        return []
+
+    it = mapping(kafka, hec, lambda it: it.assigned(P) or [record(P, offset) for offset in (5, 6, 7)], report)
+    it.source.consume(9, 0)
+    assert it.source.commit_by(THE_WORLD.clock())  # nothing is new
+    assert it.ledger.settle(Run(P, it.ledger.epochs[P], 6, 7))
+    assert it.source.commit_by(THE_WORLD.clock() + 10)
+    found = decode(told[0][0].metadata)
+    assert found is not None
+    assert found.runs == (SettledRun(6, 9, 0),)
+    it.ledger.open([record(P, 8)], 0.0)
+    assert it.source.commit_by(
+        THE_WORLD.clock()
+    )  # its news are not told in time, and nothing is lost by that
+    assert it.ledger.settle(Run(P, it.ledger.epochs[P], 5, 5))
+    assert not it.source.commit_by(THE_WORLD.clock())
+
+
+def test_a_broker_that_tells_no_ids_costs_the_maps_and_nothing_else(
+    kafka: MockKafka, hec: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The mock cluster does not describe topics: records are delivered and committed as without maps."""
+    produce(kafka.bootstrap, "logs", lines(50), partition=0)
+    code, _ = run_to_end(sink_config(kafka, hec, kafka_settled_runs_in_commits=True))
+    assert code == ExitCode.OK
+    assert sum(indexed(hec).values()) == 50
+    assert "the ids of the cluster and of logs cannot be told" in caplog.text
+    assert committed(kafka.bootstrap, GROUP, "logs", [0]) == {0: 50}
 
 
 # -- topics and stalls ---------------------------------------------------------------------------------

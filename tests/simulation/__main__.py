@@ -39,6 +39,7 @@ def main() -> int:
     asked = parser.parse_args()
     listen()
     gc.disable()
+    gc.freeze()
     if asked.mutant or asked.mutants:
         return hunt([asked.mutant] if asked.mutant else list(MUTANTS))
     if asked.seed is not None:

@@ -8,6 +8,7 @@ that catch them (`sim_checker`).
 from __future__ import annotations
 
 from mutants_in_client import CLIENT
+from mutants_in_maps import MAPS
 from mutants_in_sink import SINK
 from sim_planting import Mutant, of
 
@@ -169,4 +170,4 @@ FROM_THE_BOOK: dict[str, Mutant] = {
 }
 """Those of the reliability notes; all real somewhere."""
 
-MUTANTS: dict[str, Mutant] = FROM_THE_BOOK | CLIENT | SINK
+MUTANTS: dict[str, Mutant] = FROM_THE_BOOK | CLIENT | SINK | MAPS

@@ -2,7 +2,8 @@
 
 Not for what a client library adds (`sim_consumer`, `sim_producer`). Guarantees: what is here is
 what an outside observer would read; nobody's word about it is taken. A log holds None where a transaction
-marker or a compacted record was: an offset that no consumer ever sees.
+marker or a compacted record was: an offset that no consumer ever sees. A topic made anew has another id; its
+leader epochs begin at 0 again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim_group import Group
+
+from splunk_hec_kafka.settled_map import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,10 +50,19 @@ class Letter(NamedTuple):
 
 
 class Log:
-    """One partition."""
+    """One partition.
+
+    Attributes:
+        records: What stands at each offset.
+        leader_epochs: Under which leader it was written.
+        leader_epoch: The present one.
+        low: The first offset that is not deleted.
+    """
 
     def __init__(self) -> None:
         self.records: list[Record | None] = []
+        self.leader_epochs: list[int] = []
+        self.leader_epoch = 0
         self.low = 0
 
     @property
@@ -69,6 +81,10 @@ class Broker:
         armed: Faults that hit so many of the next requests they concern.
         version: Changes whenever a log does.
         down_until: While the clock is below it, nothing is answered.
+        cluster_id: Whose this is.
+        topic_id: What the name of the topic stands for.
+        retired: Records that nobody can read any more, through no fault of a sink.
+        ghosts: What stood at offsets of a topic that is no more.
     """
 
     def __init__(self, world: World, protocol: str, rng: Random) -> None:
@@ -83,13 +99,17 @@ class Broker:
         self.armed: Counter[str] = Counter()
         self.down_until = 0.0
         self.version = 0
+        self.cluster_id = "cluster-0"
+        self.topic_id = "topic-0"
+        self.retired: set[str] = set()
+        self.ghosts: dict[tuple[int, int], Record] = {}
 
     def _committed(self, partition: int, before: int, offset: int) -> None:
         self.on_commit(partition, before, offset)  # who watches is known only later
 
     def hits(self, name: str) -> bool:
         """Whether an armed fault strikes now."""
-        if self.armed[name] <= 0:
+        if self.armed.get(name, 0) <= 0:  # a Counter makes its zeros slowly
             return False
         self.armed[name] -= 1
         self.world.fire(name)
@@ -105,8 +125,36 @@ class Broker:
         log = self.logs[partition]
         self.version += 1
         if record is not None:
-            self.places[record.uid] = (partition, log.end)
+            uid = record.uid
+            self.places[uid] = (partition, len(log.records))
+            if uid not in self.read:
+                self.read[uid] = 0
         log.records.append(record)
+        log.leader_epochs.append(log.leader_epoch)
+
+    def mapped(self, partition: int) -> set[int]:
+        """The offsets that the committed map calls settled, if it holds for what stands there now."""
+        given = decode(self.group.texts.get(partition))
+        log, found = self.logs[partition], set[int]()
+        here = (self.cluster_id, self.topic_id, partition, self.group.committed.get(partition))
+        if given is not None and given[:4] == here:
+            for first, last, leader_epoch in given.runs:
+                found |= {
+                    at for at in range(first, min(last + 1, log.end)) if log.leader_epochs[at] == leader_epoch
+                }
+        return found
+
+    def mislabelled(self, partition: int, text: str, end: int) -> list[int]:
+        """Records below `end` that a map names with another leader epoch than theirs."""
+        given, log = decode(text), self.logs[partition]
+        if given is None or (given.cluster, given.topic_id) != (self.cluster_id, self.topic_id):
+            return []
+        return [
+            at
+            for first, last, leader_epoch in given.runs
+            for at in range(first, min(last + 1, end))
+            if log.leader_epochs[at] != leader_epoch and log.records[at] is not None
+        ]
 
     def add_partition(self) -> None:
         """The topic grows."""
@@ -129,7 +177,10 @@ class Broker:
             int(named["__connect.errors.partition"] or b""),
             int(named["__connect.errors.offset"] or b""),
         )
-        record = self.logs[where[0]].records[where[1]]
+        records = self.logs[where[0]].records
+        record = records[where[1]] if where[1] < len(records) else None
+        if record is None or record.value != value:
+            record = self.ghosts.get(where, record)
         uid = "nobody" if record is None else record.uid
         if kept_from_ms >= NOW_MS - LETTERS_KEPT_MS:
             self.letters.setdefault(uid, []).append(Letter(key, value, headers))
@@ -147,7 +198,8 @@ class Topic:
 class Cluster:
     """A cluster's metadata; it names no controller, so nobody asks for settings."""
 
-    def __init__(self, topics: dict[str, Topic]) -> None:
+    def __init__(self, topics: dict[str, Topic], cluster_id: str = "") -> None:
         self.topics = topics
+        self.cluster_id = cluster_id
         self.controller_id = -1
         self.brokers: dict[int, None] = {}

@@ -31,10 +31,32 @@ def watch_commits(world: World) -> None:
         if offset > end:
             world.violate("E4", f"{offset} is committed in {partition}, which ends at {end}")
         unresolved = [at for at in range(before, min(offset, end)) if not world.is_resolved(partition, at)]
+        if unresolved and partition in world.unseen:
+            unresolved = _without_unseen(world, partition, unresolved)
         if unresolved:
             world.violate("E4", f"{offset} is committed in {partition}, unresolved: {unresolved[:5]}")
 
+        if world.broker.group.texts[partition]:
+            _check_map(world, partition)
+
     world.broker.on_commit = on_commit
+
+
+def _without_unseen(world: World, partition: int, offsets: list[int]) -> list[int]:
+    """Nobody can tell a reader that its topic was made anew: what it passes over then it does not lose."""
+    seen = [at for at in offsets if at >= world.unseen[partition]]
+    for at in set(offsets) - set(seen):
+        record = world.broker.logs[partition].records[at]
+        world.broker.retired |= {record.uid} if record is not None else set()
+    return seen
+
+
+def _check_map(world: World, partition: int) -> None:
+    """E4 for what a map says: whatever it calls settled is resolved."""
+    claimed = world.broker.mapped(partition)
+    unresolved = [at for at in sorted(claimed) if not world.is_resolved(partition, at)]
+    if unresolved:
+        world.violate("E4", f"the map of {partition} calls settled what is not: {unresolved[:5]}")
 
 
 def check_end(world: World) -> None:
@@ -45,9 +67,10 @@ def check_end(world: World) -> None:
         ends = [log.end for log in world.broker.logs]
         world.violate("E6", f"STUCK: committed {committed} of {ends}")
     indexed, letters = world.indexed, world.broker.letters
+    retired = world.broker.retired
     for uid, (partition, offset) in world.broker.places.items():
-        is_plain = uid[0] == "e" and indexed.get(uid) == 1 and uid not in letters
-        if not is_plain and len(world.violations) < 5:
+        is_plain = uid[0] == "e" and indexed.get(uid) == 1 and uid not in letters and not world.owed
+        if not is_plain and len(world.violations) < 5 and uid not in retired:
             _check_record(world, uid, partition, offset)
     known = world.broker.places.keys()
     invented = world.indexed.keys() - known
@@ -86,7 +109,11 @@ def inversions(world: World) -> int:
     """E8: how often a record of a partition was first indexed after a later one of it."""
     last: dict[int, int] = {}
     found = 0
-    for partition, offset in (world.broker.places[uid] for uid in world.indexed):
-        found += offset < last.get(partition, -1)
-        last[partition] = max(offset, last.get(partition, -1))
+    places = world.broker.places
+    for uid in world.indexed:
+        partition, offset = places[uid]
+        if offset < last.get(partition, -1):
+            found += 1
+        else:
+            last[partition] = offset
     return found

@@ -9,23 +9,24 @@ that the coordinator refuses for a moment is sent again, behind what was sent me
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 from sim_broker import TOPIC, Cluster, Topic
+from sim_disasters import begins_with_map
 from sim_group import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sim_group import Member
+    from sim_group import Member, Offsets
     from sim_life import Life
 
 FLIGHT_S = 0.02
 RETRY_S = (0.3, 0.6, 0.9)
 """A commit that the coordinator refused for a moment is sent once more so much later, behind newer ones."""
-SYNC_S = 0.005
 SYNC_PATIENCE_S = 10.0
 FENCED = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH}
@@ -49,31 +50,40 @@ class SimulatedConsumer:
         self._ends_told: set[int] = set()
         self._broken: set[int] = set()
         self._exhausted_at = -1
+        self._next_fetch = 0.0
         self._has_acted = False
         self._epoch = 0
-        self._flights: list[Flight] = []
+        self.flights: list[Flight] = []
         self._reports: list[tuple[KafkaError | None, list[Position]]] = []
         self._is_told = False
         self.is_zombie = False
 
     # -- for the world -----------------------------------------------------------------------------------
 
+    def position(self, partition: int) -> int:
+        """The next offset to fetch; 0 if it has none."""
+        return self._positions.get(partition, 0)
+
     @property
     def is_beating(self) -> bool:
         """Whether its heartbeats reach the group."""
-        return self.life.is_beating and not self.is_zombie
+        life = self.life
+        return not (self.is_zombie or life.is_over or life.world.now < life.process.frozen_until)
 
     def due(self) -> float:
         """When something of it happens by itself."""
-        return min((one.lands_at for one in self._flights), default=self.life.world.now + 3600)
+        moments = [one.lands_at for one in self.flights]
+        if self._next_fetch and self._exhausted_at != self.broker.version:
+            moments.append(self._next_fetch)
+        return min(moments, default=inf)
 
     def land(self, now: float) -> None:
         """Commits arrive, in the order in which they were sent."""
-        while self._flights and self._flights[0].lands_at <= now and not self.broker.is_down:
-            flight = self._flights.pop(0)
+        while self.flights and self.flights[0].lands_at <= now and not self.broker.is_down:
+            flight = self.flights.pop(0)
             if not flight.is_retry and self.broker.hits("commit_retried"):
                 flight.is_retry, flight.lands_at = True, self.life.world.now + self.rng.choice(RETRY_S)
-                self._flights.append(flight)
+                self.flights.append(flight)
                 self.group.rebalance(now)  # a coordinator that moves refuses for a moment, and all join again
                 continue
             self.life.world.flights -= 1
@@ -81,14 +91,17 @@ class SimulatedConsumer:
             if not self.broker.hits("commit_silent"):
                 self._reports.append((error, _positions(flight.offsets)))
 
-    def _commit(self, member: Member | None, epoch: int, offsets: dict[int, int]) -> KafkaError | None:
+    def _commit(self, member: Member | None, epoch: int, offsets: Offsets) -> KafkaError | None:
         if self.broker.hits("commit_refused"):
             return KafkaError(KafkaError.REQUEST_TIMED_OUT)
         code = self.group.commit(member, epoch, offsets)
         if code in FENCED and member is self._member and not self.group.is_in(member):
             self._is_told = True
+        if code == KafkaError.OFFSET_METADATA_TOO_LARGE:
+            self.life.note_refused_maps(offsets)
         if code:
             return KafkaError(code)
+        self.life.check_kept(offsets)
         return KafkaError(KafkaError.REQUEST_TIMED_OUT) if self.broker.hits("commit_untold") else None
 
     # -- the library's calls -------------------------------------------------------------------------------
@@ -121,17 +134,14 @@ class SimulatedConsumer:
     def commit(self, *, offsets: list[Position], asynchronous: bool) -> list[Position] | None:
         """Commit; the asynchronous form is under way when it returns."""
         self.life.step("commit")
-        wanted = {one.partition: one.offset for one in offsets}
-        now = self.life.world.now
+        wanted = {one.partition: (one.offset, one.metadata or "") for one in offsets}
+        self.life.check_labels(wanted)
         if asynchronous:
-            self._flights.append(Flight(wanted, self._epoch, self._member, now + FLIGHT_S))
+            lands_at = self.life.world.now + FLIGHT_S
+            self.flights.append(Flight(wanted, self._epoch, self._member, lands_at))
             self.life.world.flights += 1
             return None
-        self.life.world.pass_time(SYNC_S)
-        if self.broker.is_down:
-            self.life.world.pass_time(min(SYNC_PATIENCE_S, self.broker.down_until - now))
-            if self.broker.is_down:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        self.life.wait_for_broker(SYNC_PATIENCE_S)
         self.land(self.life.world.now + FLIGHT_S)  # they are on the same connection, before this one
         error = self._commit(self._member, self._epoch, wanted)
         self.life.step("committed")
@@ -141,25 +151,25 @@ class SimulatedConsumer:
 
     def committed(self, partitions: list[Position], timeout: float) -> list[Position]:
         """What the group has committed."""
-        self._ask(timeout)
-        known = self.group.committed
-        return [
-            Position(TOPIC, one.partition, known.get(one.partition, OFFSET_INVALID)) for one in partitions
-        ]
+        self.life.ask(timeout)
+        known, texts, asked = self.group.committed, self.group.texts, [one.partition for one in partitions]
+        self.life.note_maps(asked)
+        return [Position(TOPIC, at, known.get(at, OFFSET_INVALID), texts.get(at, "")) for at in asked]
 
     def get_watermark_offsets(
         self, position: Position, timeout: float = 1.0, *, cached: bool = False
     ) -> tuple[int, int]:
         """Low and end offset."""
         if not cached:
-            self._ask(timeout)
+            self.life.ask(timeout)
         log = self.broker.logs[position.partition]
         return log.low, log.end
 
-    def list_topics(self, timeout: float) -> Any:
+    def list_topics(self, _topic: str = "", timeout: float = 1.0) -> Any:
         """The topics, as far as the sink looks at them."""
-        self._ask(timeout)
-        return Cluster({TOPIC: Topic(dict.fromkeys(range(len(self.broker.logs))))})
+        self.life.ask(timeout)
+        partitions = dict.fromkeys(range(len(self.broker.logs)))
+        return Cluster({TOPIC: Topic(partitions)}, self.broker.cluster_id)
 
     def assignment(self) -> list[Position]:
         """What it has."""
@@ -205,30 +215,30 @@ class SimulatedConsumer:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _ask(self, timeout_s: float) -> None:
-        self.life.step("ask")
-        self.life.world.pass_time(SYNC_S)
-        if self.broker.is_down:
-            self.life.world.pass_time(min(timeout_s, self.broker.down_until - self.life.world.now))
-            if self.broker.is_down:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-
     def _fetch(self, count: int) -> list[Message]:
         found: list[Message] = []
-        if self._exhausted_at == self.broker.version or self.broker.is_down:
+        now = self.life.world.now
+        if (
+            self._exhausted_at == self.broker.version
+            or now < self.broker.down_until
+            or now < self._next_fetch
+        ):
             return found
-        most = min(count, self.rng.choice((8, 25, 60)))
+        most = min(count, (8, 25, 60)[int(self.rng.random() * 3)])  # quicker than `choice`
         partitions = list(self._positions)
         for partition in partitions[len(partitions) // 2 :] + partitions[: len(partitions) // 2]:
             if partition in self._paused or partition in self._broken:
                 continue
             log, at = self.broker.logs[partition], self._positions[partition]
-            if not log.low <= at <= log.end:
+            end = len(log.records)
+            if not log.low <= at <= end:
                 self._broken.add(partition)
+                self.life.give_up([partition])
+                self.life.unmapped.add(partition)
                 found.append(_event(partition, at, KafkaError._AUTO_OFFSET_RESET))
                 continue
             before = at
-            while at < log.end and len(found) < most:
+            while at < end and len(found) < most:
                 record = log.records[at]
                 if record is not None:
                     self.broker.read[record.uid] += 1
@@ -236,16 +246,19 @@ class SimulatedConsumer:
                         Message(
                             topic=TOPIC, partition=partition, offset=at, key=record.key, value=record.value,
                             headers=[*record.headers], timestamp=(1, record.timestamp_ms),
+                            leader_epoch=log.leader_epochs[at],
                         )
                     )  # fmt: skip
                 at += 1
             self._positions[partition] = at
             if at > before:
                 self._ends_told.discard(partition)
-            if at == log.end and partition not in self._ends_told and len(found) < count:
+            if at == end and partition not in self._ends_told and len(found) < count:
                 self._ends_told.add(partition)
                 found.append(_event(partition, at, KafkaError._PARTITION_EOF))
-        if not found and count > 1:
+        if found:
+            self._next_fetch = now + self.life.world.scenario.fetch_gap_s
+        elif count > 1:
             self._exhausted_at = self.broker.version
         return found
 
@@ -321,12 +334,15 @@ class SimulatedConsumer:
             return
         self.life.world.tell("%s: %s %s", self.life.name, name, sorted(going))
         self._has_acted = False
+        self.life.give_up(going)
         self._callbacks[name](self, [Position(TOPIC, partition) for partition in sorted(going)])
         if not self._has_acted:
             self._positions = {p: at for p, at in self._positions.items() if p not in going}
 
     def _take(self, coming: set[int]) -> None:
         self.life.world.tell("%s: assigned %s", self.life.name, sorted(coming))
+        for partition in coming:
+            self.life.world.unseen.pop(partition, None)
         self._has_acted = False
         positions = [Position(TOPIC, partition) for partition in sorted(coming)]
         self._callbacks["on_assign"](self, positions)
@@ -334,10 +350,12 @@ class SimulatedConsumer:
             self._positions |= {p: self.broker.group.committed.get(p, 0) for p in coming}
         elif len({p in self._paused for p in self._positions}) > 1:
             self.life.world.violate("PAUSE", f"of {sorted(self._positions)} only {self._paused} are paused")
+        if any(self.life.spared.get(partition) for partition in coming):
+            begins_with_map(self.life.world)
 
 
-def _positions(offsets: dict[int, int]) -> list[Position]:
-    return [Position(TOPIC, partition, offset) for partition, offset in offsets.items()]
+def _positions(offsets: Offsets) -> list[Position]:
+    return [Position(TOPIC, partition, offset, text) for partition, (offset, text) in offsets.items()]
 
 
 def _event(partition: int, offset: int, code: int) -> Message:

@@ -8,6 +8,7 @@ silent for a session, or does not join in time, is out, and learns so only when 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError
@@ -23,6 +24,10 @@ REJOIN_S = 45.0
 """How long the group waits for its members to join again."""
 JOIN_S = (0.0, 0.0, 0.3)
 """How long it takes until all are told that all have joined; until then the old generation may commit."""
+
+
+Offsets = dict[int, tuple[int, str]]
+"""By partition: an offset, and the text that is committed beside it."""
 
 
 class Member:
@@ -51,7 +56,7 @@ class Member:
 class Flight:
     """An asynchronous commit on its way."""
 
-    def __init__(self, offsets: dict[int, int], epoch: int, member: Member | None, lands_at: float) -> None:
+    def __init__(self, offsets: Offsets, epoch: int, member: Member | None, lands_at: float) -> None:
         self.offsets = offsets
         self.epoch = epoch
         self.member = member
@@ -60,7 +65,13 @@ class Flight:
 
 
 class Group:
-    """One group. `protocol`: `range` (eager), `cooperative`, or `consumer` (KIP-848)."""
+    """One group. `protocol`: `range` (eager), `cooperative`, or `consumer` (KIP-848).
+
+    Attributes:
+        committed: The committed offsets.
+        texts: What was committed beside them.
+        most_text_bytes: The broker's offset.metadata.max.bytes.
+    """
 
     def __init__(
         self, protocol: str, rng: Random, partitions: int, on_commit: Callable[[int, int, int], None]
@@ -74,6 +85,8 @@ class Group:
         self.prepare_by = 0.0
         self._complete_at: float | None = None
         self.committed: dict[int, int] = {}
+        self.texts: dict[int, str] = {}
+        self.most_text_bytes = 4096
         self.rebalances = 0
         self._on_commit = on_commit
         self._names = 0
@@ -115,12 +128,15 @@ class Group:
 
     def due(self, now: float) -> float:
         """When something may happen by itself."""
-        ends = [one.expires_at for one in self.members.values() if not one.consumer.is_beating]
+        next_at = inf
+        for member in self.members.values():
+            if not member.consumer.is_beating:
+                next_at = min(next_at, member.expires_at)
+            elif self.is_preparing and not member.has_joined:
+                return now  # the next heartbeat asks them to
         if self.is_preparing:
-            ends.append(self.prepare_by if self._complete_at is None else self._complete_at)
-            if any(not one.has_joined and one.consumer.is_beating for one in self.members.values()):
-                ends.append(now)  # the next heartbeat asks them to
-        return min(ends, default=now + 3600)
+            next_at = min(next_at, self.prepare_by if self._complete_at is None else self._complete_at)
+        return next_at
 
     # -- rebalances ------------------------------------------------------------------------------------
 
@@ -186,8 +202,11 @@ class Group:
 
     # -- commits ---------------------------------------------------------------------------------------
 
-    def commit(self, member: Member | None, epoch: int, offsets: dict[int, int]) -> int:
-        """Take a commit, or refuse it whole; returns the error code, 0 if it is taken."""
+    def commit(self, member: Member | None, epoch: int, offsets: Offsets) -> int:
+        """Take a commit; returns the error code, 0 if it is taken.
+
+        A member is refused whole; of a text that is too large, its partition alone.
+        """
         if member is None or not self.is_in(member):
             return int(KafkaError.UNKNOWN_MEMBER_ID)
         if self.protocol == "consumer":
@@ -195,8 +214,12 @@ class Group:
                 return int(KafkaError.STALE_MEMBER_EPOCH)
         elif epoch != self.generation:
             return int(KafkaError.ILLEGAL_GENERATION)
-        for partition, offset in offsets.items():
+        code = 0
+        for partition, (offset, text) in offsets.items():
+            if len(text) >= self.most_text_bytes:
+                code = int(KafkaError.OFFSET_METADATA_TOO_LARGE)
+                continue
             before = self.committed.get(partition, 0)
-            self.committed[partition] = offset
+            self.committed[partition], self.texts[partition] = offset, text
             self._on_commit(partition, before, offset)
-        return 0
+        return code

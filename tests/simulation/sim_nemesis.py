@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sim_disasters import BETWEEN_TURNS, strike
 from sim_process import Process
 from sim_scenario import KINDS
 
@@ -133,5 +134,6 @@ _OTHERS: dict[str, Callable[[World, Fault], None]] = {
     "rebalance": _rebalance, "commit_refused": _armed, "commit_untold": _armed, "commit_silent": _armed,
     "commit_retried": _armed,
     "broker_down": _broker_down, "retention": _retention, "new_partition": _new_partition,
+    "ids_untold": _armed, **dict.fromkeys(BETWEEN_TURNS, strike),
 }  # fmt: skip
 HANDLERS = {kind: _OTHERS.get(kind, _armed if kind.startswith("letter_") else _requests) for kind in KINDS}

@@ -10,7 +10,7 @@ from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
-from sim_life import Killed, Life, Tally
+from sim_life import COMMITTED_WITHIN_S, Killed, Life, Tally
 
 from splunk_hec_kafka.config import DeadLetter, Hec, Kafka, Route, SinkConfig
 from splunk_hec_kafka.config import Run as RunSection
@@ -18,6 +18,8 @@ from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.sink import Sink
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from sim_consumer import SimulatedConsumer
     from sim_world import World
 
@@ -30,11 +32,9 @@ PROTOCOLS: dict[str, dict[str, str | int | float | bool]] = {
     "consumer": {"group.protocol": "consumer"},
 }
 RESTART_S = 1.0
-COMMITTED_WITHIN_S = 2.5
-"""What could be committed so long ago is: two seconds, and a commit's flight."""
 HINDER_COMMITS = (
     "broker_down", "commit_refused", "commit_untold", "commit_silent", "commit_retried", "zombie", "freeze",
-    "rebalance", "member", "leave", "new_partition", "retention",
+    "rebalance", "member", "leave", "new_partition", "retention", "text_too_large",
 )  # fmt: skip
 """Faults after which a crash may repeat more."""
 MAY_END = {
@@ -71,7 +71,7 @@ class Process:
         self.starts_at = world.now
         self.flying: list[SimulatedConsumer] = []
         self.exit_code: int | None = None
-        self._steps: Any = iter(())
+        self._steps: Any = _no_steps()
 
     @property
     def is_frozen(self) -> bool:
@@ -102,7 +102,7 @@ class Process:
         try:
             self.life.step("turn")
             if self.sink is not None:
-                self.life.turns.append((self.world.now, self.sink._ledger.committable()))
+                self.life.sample(self.sink._ledger)
             next(steps)
         except StopIteration:
             assert self.sink is not None
@@ -123,6 +123,20 @@ class Process:
         self._drop()
         if life is not None and not any(self.world.fired[name] for name in HINDER_COMMITS):
             self._check_commits(life)
+
+    def end(self) -> None:
+        """Killed between two turns, with what it sent; a power cut."""
+        if self.life is not None:
+            self.die()
+            self.leave_off()
+        self.flying.clear()
+
+    def leave_off(self) -> None:
+        """Between two turns: its sink gets no other."""
+        if self.life is not None:
+            self.life.is_over = True
+        with suppress(Killed):
+            self._steps.close()
 
     def _check_commits(self, life: Life) -> None:
         """E7: a crash repeats what was in flight and what settled since the last commit, not more."""
@@ -153,8 +167,9 @@ class Process:
         self.life = Life(self)
         self.life.until_end = self.until_end
         tally = cast("Metrics", Tally())
-        config, outside = config_of(world), self.life.outside()
+        config, outside = world.config, self.life.outside()
         self.sink = Sink(config, metrics=tally, until_end=self.until_end, outside=outside)
+        world.to_dismantle.append((self.life, self.sink))
         source = self.sink._source
         told = source._on_lost_range
 
@@ -171,6 +186,7 @@ class Process:
             life.is_over = True
             for producer in life.producers:
                 producer.land()
+            self.world.flights -= sum(len(consumer.flights) for consumer in self.flying[:-1])
             self.flying = [*self.flying[-1:], *life.consumers]
         self.life = self.sink = None
         self.starts_at = self.world.now + RESTART_S
@@ -210,6 +226,10 @@ class Process:
         self._drop()
 
 
+def _no_steps() -> Generator[None]:
+    yield from ()
+
+
 def config_of(world: World) -> SinkConfig:
     """The configuration of all sinks of a run."""
     scenario = world.scenario
@@ -219,7 +239,7 @@ def config_of(world: World) -> SinkConfig:
         hec=Hec(url=tuple(world.splunks), token="t", gzip="off", **scenario.settings),  # type: ignore[arg-type]
         kafka=Kafka(
             bootstrap_servers="none", topics=("logs",), group_id="g", commit_interval_s=2,
-            properties=PROTOCOLS[scenario.protocol],
+            settled_runs_in_commits=scenario.keeps_maps, properties=PROTOCOLS[scenario.protocol],
         ),
         dead_letter=DeadLetter(topic="letters", max_ratio=1.0),
         route=(Route(topics=("*",), index=index),),

@@ -6,9 +6,10 @@ time was up although the record was written; what was sent by a process that is 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from sim_broker import LETTERS, NOW_MS, Cluster, Topic
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class SimulatedProducer:
 
     def due(self) -> float:
         """When the next report comes."""
-        return min((one.at for one in self._queue), default=self.life.world.now + 3600)
+        return min([one.at for one in self._queue]) if self._queue else inf
 
     def land(self) -> None:
         """The process was killed: some of what it had sent arrives all the same."""
@@ -103,9 +104,50 @@ class SimulatedProducer:
         self.broker.write_letter(one.key, one.value, one.headers, one.timestamp_ms)
 
 
+class Described(NamedTuple):
+    """What a cluster or a topic is called by nobody else."""
+
+    cluster_id: str = ""
+    topic_id: str = ""
+
+
+class Answer(NamedTuple):
+    """An answer that is there already, or will not come."""
+
+    found: Described | None
+
+    def result(self, _timeout_s: float) -> Described:
+        """What was asked for."""
+        if self.found is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return self.found
+
+
 class SimulatedAdmin:
     """Looks at topics."""
+
+    def __init__(self, life: Life) -> None:
+        self.life = life
 
     def list_topics(self, timeout: float) -> Cluster:
         """The dead-letter topic is there."""
         return Cluster({LETTERS: Topic({0: None})})
+
+    def describe_cluster(self, *, request_timeout: float) -> Answer:
+        """The id of the cluster."""
+        return self._answer(request_timeout, Described(cluster_id=self.life.world.broker.cluster_id))
+
+    def describe_topics(self, topics: TopicCollection, *, request_timeout: float) -> dict[str, Answer]:
+        """The id of the topic that is read."""
+        described = Described(topic_id=self.life.world.broker.topic_id)
+        return dict.fromkeys(topics.topic_names, self._answer(request_timeout, described))
+
+    def _answer(self, timeout_s: float, found: Described) -> Answer:
+        try:
+            self.life.ask(timeout_s)
+        except KafkaException:
+            return Answer(None)
+        if self.life.world.broker.hits("ids_untold"):
+            self.life.world.pass_time(timeout_s)
+            return Answer(None)
+        return Answer(found)

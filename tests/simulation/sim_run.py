@@ -47,6 +47,9 @@ def listen() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [_log], False
         logger.setLevel(logging.DEBUG if name == "splunk_hec" else logging.WARNING)
+    # Where a line was logged, and by which thread, nobody asks here.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def run(scenario: Scenario, story: Callable[[str], None] | None = None) -> Result:
@@ -67,7 +70,7 @@ def run(scenario: Scenario, story: Callable[[str], None] | None = None) -> Resul
             _end(world)
     finally:
         _log.world = None
-    return Result(
+    result = Result(
         scenario,
         tuple(world.violations),
         world.fired,
@@ -76,6 +79,8 @@ def run(scenario: Scenario, story: Callable[[str], None] | None = None) -> Resul
         inversions(world),
         sum(world.broker.read.values()),
     )
+    world.dismantle()
+    return result
 
 
 def run_seed(seed: int, story: Callable[[str], None] | None = None) -> Result:
@@ -84,6 +89,8 @@ def run_seed(seed: int, story: Callable[[str], None] | None = None) -> Result:
 
 
 def _round(world: World) -> None:
+    if world.waiting:
+        world.between_turns()
     for process in list(world.processes):
         process.turn()
     if not any(one.life is not None and not one.is_frozen for one in world.processes):

@@ -69,7 +69,7 @@ class Splunk(World):
             node.restart()
 
     def _hits(self, name: str) -> bool:
-        if self.armed[name] <= 0:
+        if self.armed.get(name, 0) <= 0:  # a Counter makes its zeros slowly
             return False
         self.armed[name] -= 1
         self.universe.fire(name)
@@ -80,6 +80,11 @@ class Splunk(World):
             return False
         self.universe.fire(name)
         return True
+
+    def settle_disk(self) -> None:
+        """What is old enough is durable now."""
+        if any(node.fresh for node in self.nodes):
+            super().settle_disk()
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""
@@ -150,6 +155,8 @@ class Splunk(World):
             fields = line.fields or {}
             place = places.get(line.event)
             life.taken_at[place] = now
+            if life.spared and place is not None and place[1] in life.spared.get(place[0], ()):
+                self.universe.note_unspared(line.event, place)
             if place != (fields.get("kafka_partition"), fields.get("kafka_offset")):
                 self.universe.violate("E2", f"{line.event} says that it stands at {fields}")
         return super()._take(node, channel, lines)

@@ -9,13 +9,18 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from functools import partial
+from math import inf
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sim_broker import Broker
+from sim_disasters import BETWEEN_TURNS
+from sim_life import HIDE_MAPS
 from sim_nemesis import HANDLERS
-from sim_process import Process
+from sim_process import Process, config_of
 from sim_splunk import Splunk
 
 from splunk_hec._protocol import Reply, Request, TransportError
@@ -23,7 +28,11 @@ from splunk_hec._protocol import Reply, Request, TransportError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sim_life import Life
     from sim_scenario import Fault, Scenario
+
+    from splunk_hec.config import HecConfig
+    from splunk_hec_kafka.sink import Sink
 
 LONGEST_IDLE_S = 2.0
 LONGEST_QUIET_S = 5.0
@@ -47,9 +56,13 @@ class World:
 
     Attributes:
         now: Virtual seconds.
+        clock: Monotonic seconds for the sinks.
         indexed: How often each record is durably indexed, in the order of the first time.
         resent: How often each record was announced to be sent again, by place.
         lost: Ranges (partition, first, after) that were reported as deleted before they were read.
+        unseen: Below which offset the present reader of a partition cannot have seen what stands there.
+        waiting: Faults that strike between two turns.
+        owed: Records that are to be delivered once more, and how often they were before.
         fired: Which faults really struck.
         violations: What was broken; the first ends the run.
     """
@@ -58,6 +71,7 @@ class World:
         self.scenario = scenario
         self.story = story
         self.now = 1_000.0
+        self.clock: Callable[[], float] = partial(attrgetter("now"), self)  # asked more often than all else
         self.started_at = self.now
         self.rng = Random(scenario.seed * 7 + 1)
         self.fired: Counter[str] = Counter()
@@ -65,6 +79,9 @@ class World:
         self.resent: Counter[tuple[int, int]] = Counter()
         self.indexed: dict[str, int] = {}
         self.lost: list[tuple[int, int, int]] = []
+        self.owed: dict[str, int] = {}
+        self.unseen: dict[int, int] = {}
+        self.waiting: list[Fault] = []
         self.is_healed = False
         self.actor: Any = None
         self.flights = 0
@@ -72,6 +89,7 @@ class World:
         self._next_look = self._next_move = 0.0
         self._quiet = 0
         self.broker = Broker(self, scenario.protocol, Random(scenario.seed * 7 + 2))
+        self.broker.group.most_text_bytes = scenario.most_text_bytes
         nodes = scenario.nodes // scenario.addresses
         self.splunks = {
             f"http://s{number}": Splunk(self, scenario.seed * 7 + 3 + number, nodes=nodes)
@@ -85,7 +103,26 @@ class World:
         )
         self._faults: list[Fault] = list(reversed(scenario.faults))
         self._records = list(reversed(scenario.records))
+        self.config = config_of(self)
+        self.to_dismantle: list[tuple[Life, Sink]] = []
+        self._hec_configs: dict[str, HecConfig] = {}
         self.processes = [Process(self, number) for number in range(scenario.members)]
+
+    def without_threads(self, config: HecConfig) -> HecConfig:
+        """A client's settings for a world without threads; checking them takes a while, so they are kept."""
+        if config.endpoint not in self._hec_configs:
+            self._hec_configs[config.endpoint] = msgspec.structs.replace(config, threads=False)
+        return self._hec_configs[config.endpoint]
+
+    def dismantle(self) -> None:
+        """The run is over: let go of everything, at once."""
+        for process in self.processes:
+            process.leave_off()
+        for life, sink in self.to_dismantle:
+            life.dismantle()
+            vars(sink).clear()
+        for one in (*self.processes, self.broker, *self.splunks.values(), self):
+            vars(one).clear()
 
     # -- what is told ------------------------------------------------------------------------------------
 
@@ -115,24 +152,26 @@ class World:
 
     # -- time --------------------------------------------------------------------------------------------
 
-    def clock(self) -> float:
-        """Monotonic seconds for the sinks."""
-        return self.now
-
     def pass_time(self, seconds: float) -> None:
         """So long passes; whatever is due by then happens."""
-        self.now += max(0.0, seconds)
+        if seconds > 0:
+            self.now += seconds
         self.tick()
 
     def idle(self, timeout_s: float) -> None:
         """Somebody waits: go to the next moment at which anything is due."""
         self._quiet += 1
         now = self.now
-        moments = [self._next_move, self.broker.group.due(now), *(one.due() for one in self.processes)]
+        is_due, next_at = False, inf
+        for moment in (self._next_move, self.broker.group.due(now), *[one.due() for one in self.processes]):
+            if moment <= now:
+                is_due = True
+            elif moment < next_at:
+                next_at = moment
         # What is due already is somebody else's to do, once whoever waits here returns.
         longest = LONGEST_IDLE_S if self._quiet < 25 else LONGEST_QUIET_S
-        longest = timeout_s if min(moments) <= now else max(longest, timeout_s)
-        self.pass_time(min([now + longest, *(moment for moment in moments if moment > now)]) - now)
+        longest = timeout_s if is_due else max(longest, timeout_s)
+        self.pass_time(min(now + longest, next_at) - now)
 
     def wake(self) -> None:
         """Something moved: wait in small steps again."""
@@ -146,7 +185,7 @@ class World:
         if self.flights:
             for process in self.processes:
                 process.land(now)
-        if now >= self._next_look and not self.broker.is_down:
+        if now >= self._next_look and now >= self.broker.down_until:
             self._next_look = now + LOOK_S
             self.broker.group.tick(now)
 
@@ -162,11 +201,18 @@ class World:
         moments = [*(one.at for one in self._faults[-1:]), *(at for at, _, _ in self._records[-1:])]
         self._next_move = self.started_at + min(moments, default=1e9)
 
+    def between_turns(self) -> None:
+        """Nobody is in the middle of anything: strike all of them."""
+        waiting, self.waiting = self.waiting, []
+        for fault in waiting:
+            BETWEEN_TURNS[fault.kind](self, fault)
+
     def heal(self) -> None:
         """From now on nothing goes wrong; what is written is all there is."""
         self.tell("--- healed ---")
         self.is_healed = True
         self._faults.clear()
+        self.waiting.clear()
         self._next_move = 0.0
         self.broker.armed.clear()
         self.broker.down_until = 0.0
@@ -190,6 +236,8 @@ class World:
         """A record is announced to be sent again; the cause must be one that can be."""
         if cause != "split" or self.may_split_repeat:
             self.resent[place] += 1
+        if place in self.broker.ghosts:  # which record of two is meant cannot be told
+            return
         record = self.broker.logs[place[0]].records[place[1]]
         if record is None or self.scenario.addresses > 1 or self.broker.read[record.uid] > 1:
             return
@@ -197,14 +245,25 @@ class World:
         if waited_s < min(OVERDUE_S.get(cause, 0.0), self.scenario.ack_deadline_s):
             self.violate("E7", f"{record.uid} is sent again ({cause}) after {waited_s:.1f} s already")
 
+    def note_unspared(self, uid: str, place: tuple[int, int]) -> None:
+        """A record is sent although the map that its partition was assigned with calls it settled."""
+        if not any(self.fired[name] for name in HIDE_MAPS) and self.broker.places[uid] == place:
+            self.violate("E7", f"{uid} is sent again, and the map of its commit told that it need not be")
+
     def is_resolved(self, partition: int, offset: int) -> bool:
         """Whether this offset needs nobody any more: indexed, dead-lettered, no record, or told as lost."""
         record = self.broker.logs[partition].records[offset]
         if record is None or record.value is None:
             return True
-        if record.uid in self.indexed or record.uid in self.broker.letters:
+        uid = record.uid
+        is_done = uid in self.indexed or uid in self.broker.letters
+        if is_done and (uid not in self.owed or self.times(uid) > self.owed[uid]):
             return True
         return any(p == partition and first <= offset < after for p, first, after in self.lost)
+
+    def times(self, uid: str) -> int:
+        """How often it is indexed or dead-lettered."""
+        return self.indexed.get(uid, 0) + len(self.broker.letters.get(uid, ()))
 
     def lag(self) -> int:
         """What is written and not committed."""
