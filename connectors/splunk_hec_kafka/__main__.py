@@ -19,7 +19,14 @@ for _needed in ("click", "confluent_kafka", "prometheus_client", "rich"):
 
 import click  # noqa: E402 -- after the look whether it is there
 
-from splunk_hec_kafka.cli_options import common, configured, load_config, report, reporting  # noqa: E402
+from splunk_hec_kafka.cli_options import (  # noqa: E402
+    common,
+    configured,
+    configured_for_splunk,
+    load_config,
+    report,
+    reporting,
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -155,6 +162,36 @@ def lag(*, output: str, **given: Any) -> int:
     rows = group_lag(load_config(given).config)
     report(output, lag_json(rows), lag_text(rows))
     return 0
+
+
+@command.command()
+@configured_for_splunk
+@click.option("--events", type=click.IntRange(1), default=200_000, show_default=True,
+              help="At most so many, with acknowledgements and without.")  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="At most so long."
+)
+@click.option("--size", type=click.IntRange(1), default=512, show_default=True, help="Bytes of each event.")
+@click.option("--file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Send the lines of this file instead, again and again.")  # fmt: skip
+@click.option("--acks", type=click.Choice(["on", "off", "both"]), default="both", show_default=True,
+              help="Measure with acknowledgements, without, or one after the other.")  # fmt: skip
+@click.option("--index", default="", help="Where to; default: the token's default index.")
+@click.option("--yes", "is_agreed", is_flag=True, help="Index them: needed with --url.")
+@reporting
+@common
+def bench(*, output: str, **given: Any) -> int:
+    """Measure what Splunk takes from here, and name the limit that binds.
+
+    Sends generated events through the real client: to an embedded HEC emulator, or to your Splunk, where they
+    are indexed with sourcetype hec-kafka-sink:bench.
+    """
+    from splunk_hec_kafka.bench import plan_of, run_bench  # noqa: PLC0415 -- --help answers at once
+
+    config = load_config(given).config
+    return run_bench(
+        config, plan_of(given), output=output, is_quiet=given["quiet"], use_color=uses_color(given)
+    )
 
 
 def uses_color(given: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ _FLAGS = {
     "topic": "kafka.topics",
     "group": "kafka.group_id",
     "hec_url": "hec.url",
+    "token": "hec.token",
     "processes": "run.processes",
 }
 
@@ -54,28 +55,51 @@ def reporting(command: _Command) -> _Command:
     )
 
 
+_config = click.option(
+    *("-c", "--config"),
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="HEC_SINK_CONFIG",
+    help="TOML file; also HEC_SINK_CONFIG.",
+)
+_sets = click.option(
+    *("--set", "sets"),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key, e.g. --set route.0.index=main; may be repeated.",
+)
+
+
 def configured(command: _Command) -> _Command:
     """Options of commands that read the configuration."""
     for option in reversed(
         (
-            click.option(
-                *("-c", "--config"),
-                type=click.Path(dir_okay=False, path_type=Path),
-                envvar="HEC_SINK_CONFIG",
-                help="TOML file; also HEC_SINK_CONFIG.",
-            ),
+            _config,
             click.option("-b", "--bootstrap", metavar="BROKERS", help="kafka.bootstrap_servers"),
             click.option(
                 "-t", "--topic", multiple=True, metavar="TOPIC", help="kafka.topics; may be repeated."
             ),
             click.option("-g", "--group", metavar="GROUP", help="kafka.group_id"),
             click.option("--hec-url", multiple=True, metavar="URL", help="hec.url; may be repeated."),
+            _sets,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def configured_for_splunk(command: _Command) -> _Command:
+    """Options of commands that read the configuration of Splunk alone."""
+    for option in reversed(
+        (
+            _config,
             click.option(
-                *("--set", "sets"),
+                *("--url", "--hec-url", "hec_url"),
                 multiple=True,
-                metavar="KEY=VALUE",
-                help="Any key, e.g. --set route.0.index=main; may be repeated.",
+                metavar="URL",
+                help="hec.url; may be repeated.",
             ),
+            click.option("--token", metavar="env:NAME", help="hec.token, as env:NAME or file:PATH."),
+            _sets,
         )
     ):
         command = option(command)

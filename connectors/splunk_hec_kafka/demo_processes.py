@@ -12,13 +12,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from splunk_hec_kafka.demo_feed import INDEX
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOKEN = "00000000-0000-0000-0000-000000000001"  # noqa: S105 -- the emulator's published test token
 TOKEN_VARIABLE = "DEMO_SPLUNK_HEC_TOKEN"  # noqa: S105 -- a name
@@ -33,13 +31,16 @@ class EmulatorProcess:
 
     Attributes:
         url: Where it listens.
-        journal: The file that holds what it indexed.
+        journal: The file that holds what it indexed; nobody's if there is no folder for it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.journal = folder / "journal.jsonl"
-        self.journal.touch()
-        options = ["--listen", "127.0.0.1:0", "--journal", str(self.journal)]
+    def __init__(self, folder: Path | None, *more: str) -> None:
+        """Start it, with `more` options."""
+        self.journal = Path(os.devnull) if folder is None else folder / "journal.jsonl"
+        options = ["--listen", "127.0.0.1:0", *more]
+        if folder is not None:
+            self.journal.touch()
+            options += ["--journal", str(self.journal)]
         self._process = subprocess.Popen(  # noqa: S603 -- our own module, our own interpreter
             [sys.executable, "-P", "-m", "splunk_hec_emulator", *options],
             env=os.environ | {"HEC_EMULATOR_TOKEN": f"{TOKEN}:ack:index={INDEX}"},

@@ -219,6 +219,15 @@ class Metrics:
         """How often batches were sent again, by cause; only causes that occurred."""
         return {labels["cause"]: int(value) for labels, value in self._series("resends") if value}
 
+    def requests(self) -> dict[str, int]:
+        """How many requests were answered how, by `status/code`; `0/` = no reply."""
+        series = (
+            (f"{labels['status']}/{labels['code']}", value)
+            for labels, value in self._series("requests")
+            if labels
+        )
+        return {reply: int(value) for reply, value in series if value}
+
     def ack_latency(self) -> tuple[float, float]:
         """Median and 99th percentile in seconds, within 2 %; zeros before the first acknowledgement."""
         p50, p99 = self._latency.at(0.5, 0.99)

@@ -19,12 +19,14 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import apache_beam as beam
 import requests
-from bench_sink import count, counting_server, lines
+from bench_loads import lines
+from bench_server import count, counting_server
 
 from splunk_hec_beam import WriteToSplunkHEC
 
@@ -87,16 +89,18 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=500)
     parser.add_argument("--ack-delay", type=float, default=1.0)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="a JSON document instead of rows")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(run(*options.one, options.events, options.size)))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    found: dict[str, list[float]] = {"none": [], "post": [], "session": [], "sink": []}
+    say = partial(print, file=sys.stderr if options.json else sys.stdout, flush=True)
+    say(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    found: dict[str, list[dict[str, float]]] = {"none": [], "post": [], "session": [], "sink": []}
     with counting_server(options.ack_delay) as port:
         for number in range(options.runs):
-            for kind, rates in found.items():
+            for kind, rows in found.items():
                 before = count(port)["events"]
                 command = [
                     sys.executable,
@@ -111,14 +115,17 @@ def main() -> None:
                 one = json.loads(done.stdout.splitlines()[-1])
                 arrived = count(port)["events"] - before
                 assert arrived == (0 if kind == "none" else options.events), arrived
-                rates.append(one["events_per_s"])
-                print(
+                rows.append(one)
+                say(
                     f"{number} {kind:<7} {one['events_per_s']:>9,.0f} events/s  "
                     f"{one['cpu_s'] / options.events * 1e6:6.2f} us CPU/event  {one['peak_rss_mb']:5.0f} MB"
                 )
-    medians = {kind: statistics.median(rates) for kind, rates in found.items()}
+    if options.json:
+        print(json.dumps(found))
+        return
+    medians = {kind: statistics.median(one["events_per_s"] for one in rows) for kind, rows in found.items()}
     ratios = [f"{medians['sink'] / medians[kind]:.2f} x {kind}" for kind in ("post", "session")]
-    print(f"median {medians['sink']:,.0f} events/s, {', '.join(ratios)}")
+    say(f"median {medians['sink']:,.0f} events/s, {', '.join(ratios)}")
 
 
 if __name__ == "__main__":

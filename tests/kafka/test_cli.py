@@ -40,6 +40,7 @@ COMMANDS = (
     ["config", "schema"],
     ["config", "table"],
     ["lag"],
+    ["bench"],
 )
 LETTERS = "hec-kafka-sink.dead-letters"
 SUMMARY_KEYS = [
