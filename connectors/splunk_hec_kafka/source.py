@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Position
 
 from splunk_hec.errors import ConfigError
@@ -31,7 +31,7 @@ from splunk_hec_kafka.outside import THE_WORLD, Outside
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Consumer
 
     from splunk_hec_kafka.config import SinkConfig
 
@@ -113,15 +113,18 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group, within `CLOSE_S`; no commit happens here.
 
-        It leaves before it closes: giving partitions up from within librdkafka's own close was seen to
-        wait for ever, with the interpreter's lock held. And it closes on a thread that dies with the process,
-        since without a broker librdkafka waits for a commit under way as long as the session.
+        It leaves before it closes: librdkafka (2.16) never answers a call that gives partitions up from
+        within its own close, and that call holds the interpreter's lock. An assignment that was on its way
+        and is served by nobody would be given up just there, so callbacks are served at least once. And it
+        closes on a thread that dies with the process, since without a broker librdkafka waits for a commit
+        under way as long as the session.
         """
         self._is_closing = True
         leave_by = self._clock() + CLOSE_S
         self._consumer.unsubscribe()
+        self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
         while self._consumer.assignment() and self._clock() < leave_by:
-            self._consumer.consume(1, _SERVE_S)  # as in `serve`; a failure is known already
+            self._consumer.consume(1, _SERVE_S)
         if not self._consumer.assignment() and self._outside.run_within(CLOSE_S, self._consumer.close):
             return
         log.warning("no broker takes this member's leave; the group notices when its session ends")
@@ -135,11 +138,12 @@ class KafkaSource:
         gathered = self._gather(count, timeout_s)
         gone = self._gone_meanwhile
         messages = [one for one in gathered if place(one)[0] not in gone] if gone else gathered
-        records = [message for message in messages if message.error() is None]
+        has_events = any(map(Message.error, messages))
+        records = [one for one in messages if one.error() is None] if has_events else messages
         self._ledger.open(records, self._clock())
         if len(messages) < len(gathered):
             self._read_again(gone)
-        if len(records) < len(messages):
+        if has_events:
             epochs = self._ledger.epochs
             for message in messages:
                 error = message.error()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -731,3 +734,9 @@ def test_the_log_says_where_reading_began_and_how_far_it_came(
         it.source.consume(9, 0)
     assert "assigned logs/0@5, logs/1@start" in caplog.text
     assert "lost logs/0@6: " in caplog.text
+
+
+def test_a_member_that_leaves_before_its_first_assignment_never_hangs() -> None:
+    """Closing ends whenever it comes: an assignment that is on its way then cannot freeze the process."""
+    script = Path(__file__).with_name("close_at_once.py")
+    subprocess.run([sys.executable, "-I", str(script), "60"], check=True, timeout=100)
