@@ -26,10 +26,11 @@ from splunk_hec_beam.kafka_record import is_kafka_record
 from splunk_hec_beam.sources import HELD_BYTES, Held, Sources, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from apache_beam.utils.windowed_value import WindowedValue
 
+    from splunk_hec._block import Block
     from splunk_hec.client import HecClient
 
 _FIRST_MICROS = 1_000_000
@@ -52,7 +53,7 @@ class Encoded(NamedTuple):
     `held_bytes`: what the manifest keeps in memory.
     """
 
-    lines: list[bytes]
+    lines: Sequence[bytes]
     manifest: Sources
     held_bytes: int
     refusals: list[Refusal]
@@ -98,9 +99,7 @@ class ElementEncoder:
                     return Encoded(lines, manifest, HELD_BYTES * len(sources), [], 0)
         return self._one_by_one(sources)
 
-    def _texts(
-        self, values: list[Any], sources: list[WindowedValue], *, is_bytes: bool
-    ) -> list[bytes] | None:
+    def _texts(self, values: list[Any], sources: list[WindowedValue], *, is_bytes: bool) -> Block | None:
         """The lines of texts; None if one of them needs a closer look."""
         if is_bytes:
             try:

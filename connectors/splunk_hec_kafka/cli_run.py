@@ -7,6 +7,7 @@ killed ends orderly too.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -79,6 +80,7 @@ def run_sink(
     _stop_on_signals(sink)
     if report_to is not None:
         Thread(target=_stop_without_supervisor, args=(sink,), name="supervisor-watch", daemon=True).start()
+    _calm_collector()
     is_watched = report_to is None and not is_quiet
     with ExitStack() as stack:
         port = 0
@@ -100,6 +102,16 @@ def run_sink(
         _report(output, summary)
     tell(report_to, {"summary": summary})
     return code
+
+
+def _calm_collector() -> None:
+    """Records make no cycles, and what is there by now stays: the collector need not look so often.
+
+    With the interpreter's own thresholds it took a tenth of all CPU time, most of it over records in flight.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _stop_on_signals(sink: Sink) -> None:

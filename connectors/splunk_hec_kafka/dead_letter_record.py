@@ -19,9 +19,8 @@ from splunk_hec.events import Outcome
 from splunk_hec_kafka.headers import headers_of
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from splunk_hec_kafka.headers import Headers
+    from splunk_hec_kafka.originals import Consumed
     from splunk_hec_kafka.records import Refusal
 
 REPLAYS = "hec.replays"
@@ -58,7 +57,7 @@ _TIMESTAMP_TYPES = {TIMESTAMP_CREATE_TIME: "CreateTime", TIMESTAMP_LOG_APPEND_TI
 
 
 def dead_letter_record(
-    message: Message, cause: Refusal | Outcome
+    message: Consumed, cause: Refusal | Outcome
 ) -> tuple[bytes | None, bytes | None, Headers]:
     """Build the dead letter of one record.
 
@@ -86,7 +85,7 @@ def dead_letter_record(
     return message.key(), message.value(), headers
 
 
-def replays(message: Message) -> int:
+def replays(message: Consumed) -> int:
     """How often this record was replayed from a dead-letter topic: its own header, else 0."""
     last = dict(headers_of(message)).get(REPLAYS)
     text = last.decode(errors="replace") if isinstance(last, bytes) else last or ""

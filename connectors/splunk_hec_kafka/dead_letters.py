@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from splunk_hec.events import Outcome
     from splunk_hec_kafka.config import SinkConfig
+    from splunk_hec_kafka.originals import Consumed
     from splunk_hec_kafka.records import Refusal
 
 _log = logging.getLogger("splunk_hec_kafka")
@@ -114,8 +115,8 @@ class DeadLetters:
             ConfigError: librdkafka does not know a property, or not such a value.
         """
         self._topic = topic
-        self._reports: list[tuple[Message, KafkaError | None]] = []
-        self._again: deque[tuple[Message, Refusal | Outcome]] = deque()
+        self._reports: list[tuple[Consumed, KafkaError | None]] = []
+        self._again: deque[tuple[Consumed, Refusal | Outcome]] = deque()
         self._outstanding = 0
         try:
             self._producer = producer(dict(properties), logger=librdkafka_log)
@@ -127,7 +128,7 @@ class DeadLetters:
         """How many letters are taken and not yet handed out by `serve`."""
         return self._outstanding
 
-    def produce(self, message: Message, cause: Refusal | Outcome) -> bool:
+    def produce(self, message: Consumed, cause: Refusal | Outcome) -> bool:
         """Take a record; never blocks.
 
         Args:
@@ -142,7 +143,7 @@ class DeadLetters:
         self._outstanding += 1
         return True
 
-    def serve(self) -> list[tuple[Message, KafkaError | None]]:
+    def serve(self) -> list[tuple[Consumed, KafkaError | None]]:
         """Reports since the last call, in order of arrival; to be called in every turn of the loop.
 
         Returns:
@@ -176,7 +177,7 @@ class DeadLetters:
         self._producer.poll(0)
         self._again.clear()
 
-    def _enqueue(self, message: Message, cause: Refusal | Outcome) -> bool:
+    def _enqueue(self, message: Consumed, cause: Refusal | Outcome) -> bool:
         key, value, headers = dead_letter_record(message, cause)
         report = partial(self._on_report, message, cause)
         try:
@@ -194,7 +195,7 @@ class DeadLetters:
             self._again.popleft()
 
     def _on_report(
-        self, message: Message, cause: Refusal | Outcome, error: KafkaError | None, _written: Message | None
+        self, message: Consumed, cause: Refusal | Outcome, error: KafkaError | None, _written: Message | None
     ) -> None:
         """Called by librdkafka from within poll() and flush(), on the loop's thread."""
         if error is None or error.fatal() or error.code() in _PERMANENT:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from itertools import compress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from confluent_kafka import Message
 
 from splunk_hec._batching import REF_BYTES
+from splunk_hec._block import Block
 from splunk_hec._budget import Budget
 from splunk_hec._envelope import index_of
 from splunk_hec.errors import Halted
@@ -27,14 +27,17 @@ from splunk_hec_kafka.config import hec_config
 from splunk_hec_kafka.dead_letters import DeadLetters, producer_properties
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.headers import headers_of
-from splunk_hec_kafka.offsets import OffsetLedger, Records, Run, consecutive, place
+from splunk_hec_kafka.offsets import OffsetLedger, Run, consecutive, place
+from splunk_hec_kafka.originals import Consumed, Records
 from splunk_hec_kafka.outside import THE_WORLD, Outside
-from splunk_hec_kafka.records import RecordEncoder, Refusal, Send
+from splunk_hec_kafka.records import RecordEncoder, Refusal
 from splunk_hec_kafka.reject_limit import RejectLimit
 from splunk_hec_kafka.routes import RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from confluent_kafka import Message
 
     from splunk_hec._stream import Stream
     from splunk_hec.client import HecClient
@@ -52,10 +55,24 @@ _LEFT_OPEN = frozenset({"closed", "internal", "aborted"})
 class Letter(msgspec.Struct):
     """A record on its way to the dead letters, and what it holds of the budget meanwhile."""
 
-    message: Message
+    record: Consumed
     run: Run
     cause: Refusal | Outcome
     charge_bytes: int
+
+
+class _Waiting(msgspec.Struct):
+    """Lines that no client has yet, and the records they are of."""
+
+    kind: Kind
+    query: str
+    lines: Block
+    records: Records
+    held_bytes: int
+
+    def part(self, start: int, stop: int) -> _Waiting:
+        held_bytes = self.held_bytes * stop // len(self.lines) - self.held_bytes * start // len(self.lines)
+        return _Waiting(self.kind, self.query, self.lines[start:stop], self.records[start:stop], held_bytes)
 
 
 class Delivery:
@@ -86,12 +103,13 @@ class Delivery:
                 budget=self.budget,
                 configured_indexes=routes.configured_indexes,
             )
-        self._streams: dict[Kind, Stream] = {kind: client.stream() for kind, client in self.clients.items()}
+        self._streams: dict[Kind, Stream] = {
+            kind: client.stream(keeps_lines=True) for kind, client in self.clients.items()
+        }
         self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes)
-        self._waiting: deque[tuple[Send, dict[TopicPartition, int]]] = deque()
-        self._asked: tuple[Send, int, int] | None = None
+        self._waiting: deque[_Waiting] = deque()
         self._letters: deque[Letter] = deque()
-        # By the identity of the message: an offset may be on its way twice, under two assignments.
+        # By the identity of the record: an offset may be on its way twice, under two assignments.
         self._written: dict[int, Letter] = {}
         self._limit = RejectLimit(config.dead_letter.max_ratio, config.dead_letter.max_consecutive)
         self._refusal: SinkFailure | None = None
@@ -115,9 +133,9 @@ class Delivery:
         epochs = self._ledger.epochs
         encoded = self._encoder.encode(messages)
         for send in encoded.sends:
-            kept = self._without_refused_indexes(send, epochs)
-            if kept.lines:
-                self._waiting.append((kept, epochs))
+            records = Records.of(send.originals, epochs)
+            one = _Waiting(send.kind, send.query, send.lines, records, send.originals.held_bytes)
+            self._waiting += self._without_refused_indexes(one)
         if encoded.skips:
             self._skip([skip.message for skip in encoded.skips], epochs)
             for reason in {skip.reason for skip in encoded.skips}:
@@ -136,30 +154,19 @@ class Delivery:
     def submit(self) -> bool:
         """Hand waiting records to the clients, as the budget allows; True if none wait any more."""
         while self._waiting:
-            send, epochs = self._waiting[0]
-            stream = self._streams[send.kind]
+            one = self._waiting[0]
+            stream = self._streams[one.kind]
             try:
                 taken = stream.submit_lines(
-                    send.lines,
-                    Records([(send.messages, epochs)]),
-                    held_bytes=self._held_by(send),
-                    query=send.query,
-                    timeout_s=0,
+                    one.lines, one.records, held_bytes=one.held_bytes, query=one.query, timeout_s=0
                 )
             except Halted:
                 return False
-            if taken < len(send.lines):
-                del send.lines[:taken], send.messages[:taken]
+            if taken < len(one.lines):
+                self._waiting[0] = one.part(taken, len(one.lines))
                 return False
             self._waiting.popleft()
-            self._asked = None
         return True
-
-    def _held_by(self, send: Send) -> int:
-        """What keeping its originals costs; remembered, since it is asked again while there is no room."""
-        if self._asked is None or self._asked[0] is not send or self._asked[1] != len(send.messages):
-            self._asked = send, len(send.messages), sum(map(_held, send.messages))
-        return self._asked[2]
 
     # -- out -------------------------------------------------------------------------------------------
 
@@ -196,8 +203,8 @@ class Delivery:
             case OutcomeKind.GAVE_UP if outcome.reason in _LEFT_OPEN:
                 return 0
             case _:
-                for message, run in records.each():
-                    self._bury(message, run, outcome)
+                for record, run in records.each(outcome.lines):
+                    self._bury(record, run, outcome)
                 return 0
 
     def _settle_letters(self) -> int:
@@ -206,8 +213,8 @@ class Delivery:
             return 0
         self.is_dead_letter_queue_full = not self._write_letters(letters)
         settled, refused = 0, None
-        for message, error in letters.serve():
-            letter = self._written.pop(id(message))
+        for record, error in letters.serve():
+            letter = self._written.pop(id(record))
             self.budget.release(letter.charge_bytes, 1)
             if error is not None:
                 refused = error
@@ -227,17 +234,17 @@ class Delivery:
         """Hand waiting letters to the producer; False if its queue is full."""
         while self._letters:
             letter = self._letters[0]
-            if not letters.produce(letter.message, letter.cause):
+            if not letters.produce(letter.record, letter.cause):
                 return False
-            self._written[id(letter.message)] = letter
+            self._written[id(letter.record)] = letter
             self._letters.popleft()
         return True
 
-    def _reject(self, message: Message, epochs: dict[TopicPartition, int], cause: Refusal) -> None:
-        at, offset = place(message)
-        self._bury(message, Run(at, epochs[at], offset, offset), cause)
+    def _reject(self, record: Consumed, epochs: dict[TopicPartition, int], cause: Refusal) -> None:
+        at, offset = place(record)
+        self._bury(record, Run(at, epochs[at], offset, offset), cause)
 
-    def _bury(self, message: Message, run: Run, cause: Refusal | Outcome) -> None:
+    def _bury(self, record: Consumed, run: Run, cause: Refusal | Outcome) -> None:
         if not self._ledger.is_current(run):
             self._ledger.settle(run)  # counts it as fenced
             return
@@ -249,34 +256,32 @@ class Delivery:
             )
             return
         self._limit.settle(1, is_rejected=True)
-        charge = _held(message)
+        charge = _held(record)
         self.budget.force(charge, 1)
-        self._letters.append(Letter(message, run, cause, charge))
+        self._letters.append(Letter(record, run, cause, charge))
 
     def _raise_refusal(self) -> None:
         if self._refusal is not None:  # after all that came with it was settled, and can be committed
             raise self._refusal
 
-    def _skip(self, messages: Iterable[Message], epochs: dict[TopicPartition, int]) -> None:
+    def _skip(self, messages: Sequence[Message], epochs: dict[TopicPartition, int]) -> None:
         for at, first, last in consecutive(messages):
             self._ledger.settle(Run(at, epochs[at], first, last))
             self.skipped += last - first + 1
 
-    def _without_refused_indexes(self, send: Send, epochs: dict[TopicPartition, int]) -> Send:
+    def _without_refused_indexes(self, one: _Waiting) -> list[_Waiting]:
         """Splunk refused an index a moment ago: do not send what asks for it again."""
-        refused = self.clients[send.kind].queue.refused_indexes if send.kind == "event" else frozenset[str]()
+        refused = self.clients[one.kind].queue.refused_indexes if one.kind == "event" else frozenset[str]()
         if not refused:
-            return send
-        kept = Send(send.kind, send.query, [], [])
-        for line, message in zip(send.lines, send.messages, strict=True):
+            return [one]
+        stays: list[bool] = []
+        for line, (record, run) in zip(one.lines, one.records.each(one.lines), strict=True):
             index = index_of(line)
+            stays.append(index not in refused)
             if index in refused:
                 text = f"Splunk refused the index {index!r} less than 5 minutes ago"
-                self._reject(message, epochs, Refusal(message, "bad_index", text, "PUT"))
-            else:
-                kept.lines.append(line)
-                kept.messages.append(message)
-        return kept
+                self._bury(record, run, Refusal(record, "bad_index", text, "PUT"))
+        return _only(one, stays)
 
     # -- partitions that go, and the end -----------------------------------------------------------------
 
@@ -284,12 +289,13 @@ class Delivery:
         """Leave the records of these that no client has yet to the next owner; returns how many."""
         going = set(partitions)
         dropped = 0
-        for send, _ in self._waiting:
-            stays = [place(message)[0] not in going for message in send.messages]
+        waiting, self._waiting = self._waiting, deque()
+        for one in waiting:
+            stays = [
+                run.at not in going for run in one.records.runs() for _ in range(run.first, run.last + 1)
+            ]
             dropped += stays.count(False)
-            send.lines[:] = compress(send.lines, stays)
-            send.messages[:] = compress(send.messages, stays)
-        self._waiting = deque(item for item in self._waiting if item[0].lines)
+            self._waiting += _only(one, stays)
         letters, self._letters = self._letters, deque()
         for letter in letters:
             if letter.run.at in going:
@@ -326,9 +332,13 @@ def _kinds(config: SinkConfig) -> list[Kind]:
     return ["raw"] if only_raw else ["event", "raw"] if has_raw else ["event"]
 
 
-def _held(message: Message) -> int:
+def _only(one: _Waiting, stays: list[bool]) -> list[_Waiting]:
+    """What stays of it, in pieces."""
+    edges = [0, *(at for at in range(1, len(stays)) if stays[at] is not stays[at - 1]), len(stays)]
+    return [one.part(start, stop) for start, stop in pairwise(edges) if stays[start]]
+
+
+def _held(record: Consumed) -> int:
     """What keeping the original costs."""
-    size = REF_BYTES + len(message.value() or b"") + len(message.key() or b"")
-    for name, value in headers_of(message):
-        size += len(name) + len(value or b"")
-    return size
+    size = len(record.value() or b"") + len(record.key() or b"")
+    return REF_BYTES + size + sum(len(name) + len(value or b"") for name, value in headers_of(record))

@@ -10,28 +10,47 @@ read by this client: they count as absent, and that is logged.
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from operator import methodcaller
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from confluent_kafka import Message
+
+    from splunk_hec_kafka.originals import Consumed
 
 Headers = list[tuple[str, str | bytes | None]]
 _read = methodcaller("headers")
 _log = logging.getLogger("splunk_hec_kafka")
 
 
-def headers_of(message: Message) -> Headers:
+def all_headers(messages: Sequence[Message]) -> list[Headers] | None:
+    """`headers_of` each of many records; None if none of them has any."""
+    found: list[Headers | None] = []
+    while len(found) < len(messages):
+        try:
+            found.extend(map(_read, islice(messages, len(found), None)))
+        except (SystemError, UnicodeDecodeError):  # of the one after those that were found
+            found.append(_lost(messages[len(found)]))
+    return [one or [] for one in found] if any(found) else None
+
+
+def headers_of(message: Consumed) -> Headers:
     """A record's headers in order; empty if it has none, or if a name is not UTF-8 (which is logged)."""
     try:
-        found: Headers = _read(message) or []
+        return cast("Headers", _read(message) or [])
     except (SystemError, UnicodeDecodeError):
-        message.set_headers([])
-        _log.warning(
-            "the headers of record %s [%s] at offset %s are lost: a header's name is not UTF-8",
-            message.topic(),
-            message.partition(),
-            message.offset(),
-        )
-        return []
-    return found
+        return _lost(message)
+
+
+def _lost(message: Consumed) -> Headers:
+    message.set_headers([])
+    _log.warning(
+        "the headers of record %s [%s] at offset %s are lost: a header's name is not UTF-8",
+        message.topic(),
+        message.partition(),
+        message.offset(),
+    )
+    return []

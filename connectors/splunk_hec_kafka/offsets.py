@@ -1,4 +1,4 @@
-"""Which offset may be committed: the ledger of open records, and the manifest that batches carry.
+"""Which offset may be committed: the ledger of open records.
 
 Pure; owned by the loop's thread. Not for talking to Kafka (`source`). Guarantee: `committable` never passes
 a record that is open, whatever the order in which records settle.
@@ -18,14 +18,16 @@ consecutive ones tell them all: no record in between is looked at.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from confluent_kafka import Message
 
 from splunk_hec_kafka.settled_map import SettledRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from confluent_kafka import Message
+    from splunk_hec_kafka.originals import Consumed
 
 
 class TopicPartition(NamedTuple):
@@ -44,81 +46,56 @@ class Run(NamedTuple):
     last: int
 
 
-Part = tuple["Sequence[Message]", "dict[TopicPartition, int]"]
-"""Records of one chunk, and the epochs of their partitions when they were consumed."""
+# A consumed record has all three; the client's types also think of records that were not sent yet.
+_offset_of = cast("Callable[[Message], int]", Message.offset)
+_partition_of = cast("Callable[[Message], int]", Message.partition)
+_topic_of = cast("Callable[[Message], str]", Message.topic)
 
 
-class Records:
-    """The manifest of a batch: its records, in the order of the envelopes. Immutable.
-
-    It is what holds the originals in memory until they are settled: they are never read again from the
-    broker, since retention, compaction and permissions fail exactly when the only copy matters.
-    """
-
-    __slots__ = ("_count", "parts")
-
-    def __init__(self, parts: list[Part]) -> None:
-        self.parts = parts
-        self._count = sum(len(messages) for messages, _ in parts)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: slice) -> Records:
-        start, stop, _ = index.indices(self._count)
-        parts: list[Part] = []
-        at = 0
-        for messages, epochs in self.parts:
-            part = messages[max(0, start - at) : max(0, stop - at)]
-            if part:
-                parts.append((part, epochs))
-            at += len(messages)
-        return Records(parts)
-
-    @classmethod
-    def join(cls, manifests: list[Records]) -> Records:
-        """One manifest of those that a batch was gathered from."""
-        return cls([part for manifest in manifests for part in manifest.parts])
-
-    def each(self) -> Iterator[tuple[Message, Run]]:
-        """Every record with its run of one."""
-        for messages, epochs in self.parts:
-            for message in messages:
-                at, offset = place(message)
-                yield message, Run(at, epochs[at], offset, offset)
-
-    def runs(self) -> list[Run]:
-        """The records as runs, in their order; a gap in the offsets ends a run."""
-        runs: list[Run] = []
-        for messages, epochs in self.parts:
-            runs += [Run(at, epochs[at], first, last) for at, first, last in consecutive(messages)]
-        return runs
-
-    def places(self) -> str:
-        """The runs for a log line, as `topic/partition@first-last`."""
-        return ", ".join(f"{run.at.topic}/{run.at.partition}@{run.first}-{run.last}" for run in self.runs())
-
-
-def place(message: Message) -> tuple[TopicPartition, int]:
+def place(message: Consumed) -> tuple[TopicPartition, int]:
     """Where a consumed record stands: its partition and offset."""
     return TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
 
 
-def consecutive(messages: Iterable[Message]) -> list[tuple[TopicPartition, int, int]]:
+def consecutive(messages: Sequence[Message]) -> list[tuple[TopicPartition, int, int]]:
     """Consumed records as (partition, first, last) of strictly consecutive offsets, in their order."""
+    offsets = list(map(_offset_of, messages))
+    partitions = list(map(_partition_of, messages))
+    topics = list(map(_topic_of, messages))
+    places: list[Any] = partitions if len(set(topics)) < 2 else list(zip(topics, partitions, strict=True))
     found: list[tuple[TopicPartition, int, int]] = []
-    topic, partition, first, last = None, -1, 0, -2
-    for message in messages:
-        offset = message.offset() or 0
-        if offset == last + 1 and message.partition() == partition and message.topic() == topic:
-            last = offset
-            continue
-        if topic is not None:
-            found.append((TopicPartition(topic, partition), first, last))
-        topic, partition, first, last = message.topic(), message.partition() or 0, offset, offset
-    if topic is not None:
-        found.append((TopicPartition(topic, partition), first, last))
+    start, total = 0, len(offsets)
+    while start < total:
+        stop = _run_end(places, offsets, start)
+        at = TopicPartition(topics[start], partitions[start])
+        found.append((at, offsets[start], offsets[stop - 1]))
+        start = stop
     return found
+
+
+def _run_end(places: list[Any], offsets: list[int], start: int) -> int:
+    """Where a run that begins at `start` ends: by leaps, since most chunks are a few long runs."""
+    total = len(offsets)
+    if _is_run(places, offsets, start, total):
+        return total
+    known, leap = start + 1, 1
+    while leap:
+        stop = min(known + leap, total)
+        if stop > known and _is_run(places, offsets, start, stop):
+            known, leap = stop, leap * 2
+        else:
+            leap //= 2
+    return known
+
+
+def _is_run(places: list[Any], offsets: list[int], start: int, stop: int) -> bool:
+    first, count = offsets[start], stop - start
+    return (
+        offsets[stop - 1] == first + count - 1
+        and places[stop - 1] == places[start]
+        and places[start:stop].count(places[start]) == count
+        and offsets[start:stop] == list(range(first, first + count))
+    )
 
 
 def led(messages: Sequence[Message]) -> Iterator[tuple[TopicPartition, int, int, int]]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from splunk_hec_kafka.config import SinkConfig
+    from splunk_hec_kafka.originals import Consumed
 
 _STARTS = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END, "fail": OFFSET_BEGINNING}
 
@@ -95,5 +96,5 @@ def _print(encoder: RecordEncoder, records: list[Message], count: int) -> int:
     return len(lines)
 
 
-def _note(message: Message, text: str) -> None:
+def _note(message: Consumed, text: str) -> None:
     click.echo(f"{message.topic()}/{message.partition()}@{message.offset()} {text}", err=True)

@@ -3,46 +3,51 @@
 Not for choosing routes (`routes`), batching or sending. Guarantees: bad input never raises, it becomes a
 refusal with its reason; every record handed in comes out exactly once, as a line, a refusal or a skip; the
 order within a partition is kept; every line is one line.
-Non-obvious: records are taken by topic, and one C call encodes all lines of a topic. Only when something in
-such a run looks wrong is the run read record by record; both ways build the same rows, so they write the same
-bytes. LF inside text is escaped by JSON, and in JSON taken as it is LF is replaced by a space (`_envelope`),
-so the encoded run can be split at LF.
+Non-obvious: records are taken by topic, and one C call encodes all lines of a topic. When something in such a
+run looks wrong it is halved, until the few records around it are read one by one; both ways build the same
+rows, so they write the same bytes. LF inside text is escaped by JSON, and in JSON taken as it is LF is
+replaced by a space (`_envelope`), so the encoded run can be split at LF.
 """
 
 from __future__ import annotations
 
-from itertools import groupby
-from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import compress, groupby, repeat
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
 import msgspec
 from confluent_kafka import Message
 from msgspec import UNSET, Raw, UnsetType
 
-from splunk_hec._envelope import BLANK, check_envelope, check_json_value
+from splunk_hec._block import Block
+from splunk_hec._envelope import check_envelope
 from splunk_hec._times import fixed_time
 from splunk_hec.errors import InvalidEvent
+from splunk_hec_kafka.originals import TAILS, Beside, Consumed, Originals, tail_of
 from splunk_hec_kafka.templates import Record, Ref
+from splunk_hec_kafka.values import is_kept_by, read, read_all, read_text, valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from splunk_hec_kafka.originals import Reading
     from splunk_hec_kafka.routes import CompiledRoute, RouteTable
 
 Stage = Literal["DECODE", "PUT"]
 _DECODE_REASONS = ("undecodable", "invalid_event")
 _UNREADABLE = (InvalidEvent, UnicodeDecodeError)
-_ends_in_lf = methodcaller("endswith", b"\n")
+CLOSE_LOOK = 16
+"""So many records are looked at one by one if something is wrong with one of them."""
+Stamp = tuple[int, int]
 
 
-class Send(msgspec.Struct):
-    """Lines for one endpoint kind and, on the raw endpoint, one query. `lines[i]` is `messages[i]`."""
+class Send(msgspec.Struct, frozen=True):
+    """Lines for one endpoint kind and, on the raw endpoint, one query; line i is that of original i."""
 
     kind: Literal["event", "raw"]
     query: str
-    lines: list[bytes]
-    messages: list[Message]
+    lines: Block
+    originals: Originals
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -55,7 +60,7 @@ class Refusal(msgspec.Struct, frozen=True):
         stage: `DECODE`: its value is not what the route says; `PUT`: HEC would refuse the event.
     """
 
-    message: Message
+    message: Consumed
     reason: str
     text: str
     stage: Stage
@@ -128,10 +133,7 @@ class RecordEncoder:
             Lines to send, refusals and skips. Never raises for what a record holds.
         """
         run = _Run(self._max_bytes)
-        by_topic: dict[str, list[Message]] = {}
-        for topic_or_none, neighbours in groupby(messages, Message.topic):
-            by_topic.setdefault(topic_or_none or "", []).extend(neighbours)
-        for topic, group in by_topic.items():
+        for topic, group in by_topic(messages).items():
             route = self._routes.for_topic(topic)
             if route.drops:
                 run.skips += [Skip(message, "drop") for message in group]
@@ -139,130 +141,121 @@ class RecordEncoder:
                 run.take_raw(route, group)
             else:
                 run.take_events(route, group)
-        return Encoded(list(run.sends.values()), run.refusals, run.skips)
+        return Encoded(run.sends, run.refusals, run.skips)
+
+
+def by_topic(messages: Sequence[Message]) -> dict[str, Sequence[Message]]:
+    """Records by topic, their order within each kept; of one topic, as most chunks are, the very chunk."""
+    topics = set(map(Message.topic, messages))
+    if len(topics) == 1:
+        return {topics.pop() or "": messages}
+    groups: dict[str, list[Message]] = {}
+    for topic, neighbours in groupby(messages, Message.topic):
+        groups.setdefault(topic or "", []).extend(neighbours)
+    return {**groups}
 
 
 class _Run:
     """The results of one chunk while they grow."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.sends: dict[tuple[str, str], Send] = {}
+        self.sends: list[Send] = []
         self.refusals: list[Refusal] = []
         self.skips: list[Skip] = []
         self._max_bytes = max_bytes
 
-    def take_events(self, route: CompiledRoute, messages: list[Message]) -> None:
+    def take_events(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
+        """Encode all at once; or, if something among them needs a closer look, in halves and quarters."""
         if route.is_constant and route.value != "envelope":
             try:
-                values = _read_all(route, messages)
+                values, kept, tails = read_all(route, messages)
             except _UNREADABLE:
-                pass
+                if len(messages) > CLOSE_LOOK:
+                    half = len(messages) // 2
+                    self.take_events(route, messages[:half])
+                    self.take_events(route, messages[half:])
+                    return
             else:
-                self._send(messages, _constant_rows(route, messages, values))
+                stamps = list(map(Message.timestamp, messages))
+                rows = _constant_rows(route, messages, values, stamps)
+                self._add_rows(route, rows, Beside(messages, stamps, kept, tails))
                 return
+        self._take_one_by_one(route, messages)
+
+    def _take_one_by_one(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
         rows: list[_Row] = []
-        kept: list[Message] = []
+        sent: list[Message] = []
+        kept: dict[int, bytes] = {}
+        tails = bytearray()
         for message in messages:
             value = message.value()
             if value is None:
                 self.skips.append(Skip(message, "tombstone"))
                 continue
             try:
-                rows.append(_row(route, message, value))
-                kept.append(message)
+                row = _row(route, message, value)
             except InvalidEvent as error:
                 self._refuse(message, error.reason, error.text)
-        self._send(kept, rows)
+                continue
+            tail = tail_of(value) if route.value == "text" else 0
+            if route.value == "envelope" or not is_kept_by(row.event, value, tail):
+                kept[len(sent)] = value
+            rows.append(row)
+            sent.append(message)
+            tails.append(tail)
+        stamps = list(map(Message.timestamp, sent))
+        self._add_rows(route, rows, Beside(sent, stamps, kept, bytes(tails) if any(tails) else b""))
 
-    def take_raw(self, route: CompiledRoute, messages: list[Message]) -> None:
+    def take_raw(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
         constant = _query(route.metadata)
+        found: dict[str, tuple[list[Message], list[bytes]]] = {}
         for message in messages:
             value = message.value()
             if value is None:
                 self.skips.append(Skip(message, "tombstone"))
                 continue
             try:
-                line = _read_text(route, value).encode()
+                line = read_text(route, value).encode()
             except InvalidEvent as error:
                 self._refuse(message, error.reason, error.text)
-            else:
-                query = _query(route.metadata_of(Record(message))) if route.templates else constant
-                self._add("raw", query, [message], [line])
+                continue
+            query = _query(route.metadata_of(Record(message))) if route.templates else constant
+            sent, lines = found.setdefault(query, ([], []))
+            sent.append(message)
+            lines.append(line)
+        for query, (sent, lines) in found.items():
+            values = cast("list[bytes]", list(map(Message.value, sent)))
+            tails = bytes(map(tail_of, values))
+            ends = map(TAILS.__getitem__, tails)
+            kept = {
+                at: value
+                for at, (value, line, end) in enumerate(zip(values, lines, ends, strict=True))
+                if value != line + end
+            }
+            beside = Beside(sent, list(map(Message.timestamp, sent)), kept, tails if any(tails) else b"")
+            self._add("raw", query, Block.of(lines), beside, "raw")
 
-    def _send(self, messages: list[Message], rows: list[_Row]) -> None:
-        body = _encode_lines(rows)
-        lines = body.split(b"\n")
-        lines.pop()
-        self._add("event", "", messages, lines)
+    def _add_rows(self, route: CompiledRoute, rows: list[_Row], beside: Beside) -> None:
+        if rows:
+            block = Block(_encode_lines(rows)[:-1], len(rows))
+            self._add("event", "", block, beside, route.value)
 
     def _add(
-        self, kind: Literal["event", "raw"], query: str, messages: list[Message], lines: list[bytes]
+        self, kind: Literal["event", "raw"], query: str, block: Block, beside: Beside, reading: Reading
     ) -> None:
-        if max(map(len, lines), default=0) > self._max_bytes:
-            messages, lines = self._without_oversize(messages, lines)
-        if not lines:
-            return
-        send = self.sends.setdefault((kind, query), Send(kind, query, [], []))
-        send.lines += lines
-        send.messages += messages
-
-    def _without_oversize(
-        self, messages: Iterable[Message], lines: Iterable[bytes]
-    ) -> tuple[list[Message], list[bytes]]:
-        fitting: list[tuple[Message, bytes]] = []
-        for message, line in zip(messages, lines, strict=True):
-            if len(line) <= self._max_bytes:
-                fitting.append((message, line))
-            else:
-                text = f"{len(line)} bytes encoded, the limit is {self._max_bytes}"
-                self._refuse(message, "too_large", text)
-        return [message for message, _ in fitting], [line for _, line in fitting]
+        if block.size_bytes > self._max_bytes and max(map(len, block)) > self._max_bytes:
+            fits = [len(line) <= self._max_bytes for line in block]
+            for message, line in zip(beside.messages, block, strict=True):
+                if len(line) > self._max_bytes:
+                    text = f"{len(line)} bytes encoded, the limit is {self._max_bytes}"
+                    self._refuse(message, "too_large", text)
+            block, beside = Block.of(list(compress(block, fits))), beside.only(fits)
+        if block:
+            self.sends.append(Send(kind, query, block, Originals(reading, beside)))
 
     def _refuse(self, message: Message, reason: str, text: str) -> None:
         stage: Stage = "DECODE" if reason in _DECODE_REASONS else "PUT"
         self.refusals.append(Refusal(message, reason, text, stage))
-
-
-# ---- values ------------------------------------------------------------------------------------------
-
-
-def _read_all(route: CompiledRoute, messages: list[Message]) -> list[str] | list[Raw]:
-    """All values of a run at once; raises if any of them may need a closer look."""
-    values = [message.value() or b"" for message in messages]
-    if not all(values):
-        raise InvalidEvent("blank", "a null or empty value")
-    if route.value == "json":
-        return [_read_json(route, value) for value in values]
-    if any(map(_ends_in_lf, values)):
-        return [_read_text(route, value) for value in values]
-    texts = [value.decode() for value in values]
-    if any(map(str.isspace, texts)):
-        raise InvalidEvent("blank", "a value that may be blank")
-    return texts
-
-
-def _read(route: CompiledRoute, value: bytes) -> str | Raw:
-    return _read_json(route, value) if route.value == "json" else _read_text(route, value)
-
-
-def _read_json(route: CompiledRoute, value: bytes) -> Raw:
-    return Raw(check_json_value(_valid(route, value)))
-
-
-def _read_text(route: CompiledRoute, value: bytes) -> str:
-    """Text without one trailing line end."""
-    try:
-        text = value.decode(errors="replace" if route.replaces_invalid else "strict")
-    except UnicodeDecodeError as error:
-        raise InvalidEvent("undecodable", f"not UTF-8: {error.reason} at byte {error.start}") from None
-    text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
-    if not text.strip(BLANK):
-        raise InvalidEvent("blank", "the value is empty or white space only")
-    return text
-
-
-def _valid(route: CompiledRoute, value: bytes) -> bytes:
-    return value.decode(errors="replace").encode() if route.replaces_invalid else value
 
 
 def _query(metadata: dict[str, str]) -> str:
@@ -273,25 +266,31 @@ def _query(metadata: dict[str, str]) -> str:
 # ---- rows --------------------------------------------------------------------------------------------
 
 
-def _constant_rows(route: CompiledRoute, messages: list[Message], values: Sequence[str | Raw]) -> list[_Row]:
+def _constant_rows(
+    route: CompiledRoute, messages: Sequence[Message], values: Sequence[str | Raw], stamps: list[Stamp]
+) -> list[_Row]:
     """Rows of a route whose records differ in value, time and provenance alone."""
     get = route.metadata.get
     host, source = get("host", UNSET), get("source", UNSET)
     sourcetype, index = get("sourcetype", UNSET), get("index", UNSET)
+    times: Iterable[float | UnsetType] = repeat(UNSET)
+    if route.time == "record":
+        times = [ms / 1000 if kind and ms >= 0 else UNSET for kind, ms in stamps]
+    if not route.adds_provenance:
+        same = route.fields or UNSET
+        return [
+            _Row(time, host, source, sourcetype, index, same, value)
+            for time, value in zip(times, values, strict=False)
+        ]
     fields: Iterable[Any]
-    if route.adds_provenance and not route.fields:
-        topic = route.topic
-        fields = [_Provenance(topic, m.partition(), m.offset()) for m in messages]
-    elif route.adds_provenance:
+    if route.fields:
         fields = [route.fields_of(Record(message)) for message in messages]
     else:
-        fields = [route.fields or UNSET] * len(messages)
-    times: Iterable[float | UnsetType] = [UNSET] * len(messages)
-    if route.time == "record":
-        times = [ms / 1000 if kind and ms >= 0 else UNSET for kind, ms in map(Message.timestamp, messages)]
+        places = map(Message.partition, messages), map(Message.offset, messages)
+        fields = map(_Provenance, repeat(route.topic), *places)
     return [
         _Row(time, host, source, sourcetype, index, one, value)
-        for time, one, value in zip(times, fields, values, strict=True)
+        for time, one, value in zip(times, fields, values, strict=False)
     ]
 
 
@@ -302,8 +301,8 @@ def _row(route: CompiledRoute, message: Message, value: bytes) -> _Row:
         InvalidEvent: The record cannot be indexed as it is.
     """
     record = Record(message)
-    ready = _read_ready(check_envelope(_valid(route, value))) if route.value == "envelope" else None
-    event = _read(route, value) if ready is None else ready.event
+    ready = _read_ready(check_envelope(valid(route, value))) if route.value == "envelope" else None
+    event = read(route, value) if ready is None else ready.event
     own_time = UNSET if ready is None else ready.time
     time = _time(route, record) if own_time is UNSET else own_time
     row = _Row(time, **route.metadata_of(record), fields=route.fields_of(record) or UNSET, event=event)

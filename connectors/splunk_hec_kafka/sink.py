@@ -15,10 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
-
-from confluent_kafka import Message
 
 from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.config import require
@@ -29,6 +26,7 @@ from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.offsets import OffsetLedger
 from splunk_hec_kafka.outside import THE_WORLD, Outside
 from splunk_hec_kafka.readying import await_hec, fix_of
+from splunk_hec_kafka.records import by_topic
 from splunk_hec_kafka.server import Readiness, Reason
 from splunk_hec_kafka.source import KafkaSource
 from splunk_hec_kafka.stalls import Stalls
@@ -36,6 +34,8 @@ from splunk_hec_kafka.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from confluent_kafka import Message
 
     from splunk_hec_kafka.config import SinkConfig
     from splunk_hec_kafka.metrics import Metrics
@@ -196,8 +196,8 @@ class Sink:
 
     def _take(self, messages: list[Message]) -> None:
         if messages:
-            for topic, count in Counter(map(Message.topic, messages)).items():
-                self._metrics.consumed(topic or "", count)
+            for topic, group in by_topic(messages).items():
+                self._metrics.consumed(topic, len(group))
             if (maps := self._source.commits.maps) is not None:
                 messages, settled = maps.split(messages)
                 self._delivery.skip_settled(settled)

@@ -18,8 +18,9 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
+    from splunk_hec._block import Block
     from splunk_hec._channel import Attempt
     from splunk_hec.events import Manifest
     from splunk_hec.observe import Cause
@@ -194,60 +195,62 @@ class BatchBuilder:
         self._reset()
 
     def _reset(self) -> None:
-        self._lines: list[bytes] = []
+        self._blocks: list[Block] = []
         self._manifests: list[Any] = []
+        self._count = 0
         self._bytes = 0
         self._held_bytes = 0
         self.opened_at = 0.0
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return self._count
 
-    def room(self, lines: Sequence[bytes]) -> int:
-        """How many of `lines`, from the first, still fit; at least 1 if the builder is empty."""
+    def room(self, block: Block) -> int:
+        """How many lines of `block`, from the first, still fit; at least 1 if the builder is empty."""
         free = self._max_bytes - self._bytes
-        most = min(len(lines), self._max_events - len(self._lines))
-        if most == len(lines) and sum(map(len, lines)) + most <= free:
+        most = min(len(block), self._max_events - self._count)
+        if most == len(block) and block.size_bytes <= free:
             return most
         taken = 0
-        for taken, line in enumerate(lines[:most]):  # noqa: B007 -- the count is what is wanted
+        for taken, line in enumerate(block[:most]):  # noqa: B007 -- the count is what is wanted
             free -= len(line) + 1
             if free < 0:
                 break
         else:
             taken = most
-        return taken or (0 if self._lines else 1)
+        return taken or (0 if self._count else 1)
 
-    def add(self, lines: Sequence[bytes], manifest: Manifest, held_bytes: int, now: float) -> None:
-        """Take all of `lines`; the caller asked `room` first. `held_bytes`: what the caller keeps of them."""
-        if not self._lines:
+    def add(self, block: Block, manifest: Manifest, held_bytes: int, now: float) -> None:
+        """Take all of `block`; the caller asked `room` first. `held_bytes`: what the caller keeps of it."""
+        if not self._count:
             self.opened_at = now
-        self._lines.extend(lines)
+        self._blocks.append(block)
         if isinstance(manifest, list) and self._manifests:
             self._manifests[-1].extend(manifest)
         else:
             self._manifests.append(manifest[:] if isinstance(manifest, list) else manifest)
-        self._bytes += sum(map(len, lines)) + len(lines)
+        self._count += len(block)
+        self._bytes += block.size_bytes
         self._held_bytes += held_bytes
 
     @property
     def is_full(self) -> bool:
         """Nothing more fits, or so little that waiting for it is no use."""
-        return len(self._lines) >= self._max_events or self._bytes >= self._max_bytes
+        return self._count >= self._max_events or self._bytes >= self._max_bytes
 
     def seal(self, batch_id: str, now: float) -> Batch | None:
         """The envelopes so far as a batch; None if there are none. The builder is empty again."""
-        if not self._lines:
+        if not self._count:
             return None
         batch = Batch(
             batch_id,
-            b"\n".join(self._lines),
+            b"\n".join([block.body for block in self._blocks]),
             join(self._manifests),
             owner=self._owner,
             charge_bytes=self._bytes + self._held_bytes,
             sealed_at=now,
             query=self._query,
-            lengths=[len(line) for line in self._lines] if self._is_raw else None,
+            lengths=[len(line) for block in self._blocks for line in block] if self._is_raw else None,
         )
         self._reset()
         return batch
@@ -262,11 +265,6 @@ class Lines:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._batch.envelopes(self._codec))
-
-
-def charge_of(lines: Sequence[bytes], held_bytes: int) -> int:
-    """What events cost of the budget: their lines with line ends, and what the caller holds of them."""
-    return sum(map(len, lines)) + len(lines) + held_bytes
 
 
 def join(manifests: list[Any]) -> Any:

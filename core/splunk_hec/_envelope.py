@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlencode
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from splunk_hec._block import Block
 from splunk_hec._times import fixed_time
 from splunk_hec.errors import InvalidEvent
 from splunk_hec.events import Envelope, Event
@@ -109,11 +110,11 @@ class EnvelopeEncoder:
 
     def encode_texts(
         self, texts: Sequence[str], times: Iterable[float | UnsetType] | None = None
-    ) -> list[bytes] | None:
+    ) -> Block | None:
         """Many texts at once, in one call to the JSON encoder; they say what `encode` says of each.
 
         Args:
-            texts: Payloads.
+            texts: Payloads, at least one.
             times: As many event times: seconds from 1 up to 1e11 (beyond, JSON would hold what HEC does not
                 read as seconds), or UNSET; None if no text has one.
 
@@ -131,9 +132,9 @@ class EnvelopeEncoder:
             body = _to_lines([_Text(time, host, source, sourcetype, index, fields, t) for t, time in timed])
         except UnicodeEncodeError:
             return None
-        lines = body.split(b"\n")
-        lines.pop()
-        return lines if max(map(len, lines), default=0) <= self._max_bytes else None
+        block = Block(body[:-1], len(texts))
+        is_small = len(body) <= self._max_bytes or max(map(len, block)) <= self._max_bytes
+        return block if is_small else None
 
     def encode_raw(self, event: Event | Envelope) -> tuple[str, bytes]:
         """One event for the raw endpoint: the query that carries its metadata, and its bytes.

@@ -15,14 +15,15 @@ from collections import deque
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
-from splunk_hec._batching import Batch, BatchBuilder, Lines, charge_of
+from splunk_hec._batching import Batch, BatchBuilder, Lines
 from splunk_hec.events import Manifest, Outcome, OutcomeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from splunk_hec._actions import Settled
     from splunk_hec._batching import Codec
+    from splunk_hec._block import Block
 
 BAD_INDEX_REMEMBERED_S = 300.0
 
@@ -76,32 +77,26 @@ class BatchQueue:
 
     # -- callers -------------------------------------------------------------------------------------
 
-    def add(
-        self, box: Mailbox, lines: Sequence[bytes], manifest: Manifest, held_bytes: int, query: str
-    ) -> bool:
+    def add(self, box: Mailbox, block: Block, manifest: Manifest, held_bytes: int, query: str) -> bool:
         """Take events whose budget was acquired; False if the stream or client was ended meanwhile."""
         with self._lock:
             if box.is_aborted or self.is_stopping:
                 return False
-            box.unsettled += len(lines)
-            box.charge_bytes += charge_of(lines, held_bytes)
+            box.unsettled += len(block)
+            box.charge_bytes += block.size_bytes + held_bytes
             builder = box.builders.get(query)
             if builder is None:
                 builder = box.builders[query] = self._new_builder(box, query)
-            at, total = 0, len(lines)
+            at, total = 0, len(block)
             while at < total:
-                room = builder.room(lines[at:] if at else lines)
+                room = builder.room(block[at:])
                 if not room:
                     self._seal(builder)
                     continue
                 end = at + room
                 held = held_bytes * end // total - held_bytes * at // total
-                whole = room == total
                 builder.add(
-                    lines if whole else lines[at:end],
-                    manifest if whole else manifest[at:end],
-                    held,
-                    self._clock(),
+                    block[at:end], manifest if room == total else manifest[at:end], held, self._clock()
                 )
                 at = end
                 if builder.is_full:
@@ -176,6 +171,8 @@ class BatchQueue:
     @property
     def refused_indexes(self) -> frozenset[str]:
         """All indexes that are refused before sending, now."""
+        if not self._bad_indexes:  # as almost always: no need to wait for the lock
+            return frozenset()
         now = self._clock()
         with self._lock:
             return frozenset(index for index, until in self._bad_indexes.items() if now < until)

@@ -11,7 +11,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from splunk_hec._batching import REF_BYTES, charge_of
+from splunk_hec._batching import REF_BYTES
+from splunk_hec._block import Block
 from splunk_hec._queue import Mailbox
 from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed, Halted, InvalidEvent
 from splunk_hec.events import Envelope, Event, Manifest, Outcome, OutcomeKind
@@ -100,7 +101,8 @@ class Stream:
         """Accept encoded envelopes: the bulk form for connectors.
 
         Args:
-            lines: Envelopes, one line each, without line end, as `EnvelopeEncoder` makes them.
+            lines: Envelopes, one line each, without line end, as `EnvelopeEncoder` makes them. A `Block` of
+                them is not taken apart.
             manifest: As long as `lines`; comes back, whole or in slices, in `Outcome.refs`.
             held_bytes: What the caller keeps in memory for these events until they are settled, the manifest
                 included.
@@ -117,27 +119,27 @@ class Stream:
         client, total = self._client, len(lines)
         if self._is_closed:
             raise ClosedError("the stream is closed")
-        charge = charge_of(lines, held_bytes)
+        block = Block.of(lines)
+        charge = block.size_bytes + held_bytes
         step = client.slice_of(charge, total)
         if step >= total:
             if not client.acquire(charge, total, timeout_s):
                 return 0
-            self._add(lines, manifest, held_bytes, query, charge)
+            self._add(block, manifest, held_bytes, query)
             return total
         taken = 0
         while taken < total:
             end = min(total, taken + step)
-            part, held = lines[taken:end], held_bytes * end // total - held_bytes * taken // total
-            charge = charge_of(part, held)
+            part, held = block[taken:end], held_bytes * end // total - held_bytes * taken // total
             try:
-                has_room = client.acquire(charge, len(part), timeout_s)
+                has_room = client.acquire(part.size_bytes + held, len(part), timeout_s)
             except Halted:
                 if not taken:
                     raise
                 has_room = False  # what was taken must be told; the next call will raise
             if not has_room:
                 break
-            self._add(part, manifest[taken:end], held, query, charge)
+            self._add(part, manifest[taken:end], held, query)
             taken = end
         return taken
 
@@ -200,8 +202,8 @@ class Stream:
         self._finalizer.detach()
         self._client.abort_box(self._box)
 
-    def _add(self, lines: Sequence[bytes], manifest: Manifest, held: int, query: str, charge: int) -> None:
-        if not self._client.queue.add(self._box, lines, manifest, held, query):
-            self._client.budget.release(charge, len(lines))
+    def _add(self, block: Block, manifest: Manifest, held: int, query: str) -> None:
+        if not self._client.queue.add(self._box, block, manifest, held, query):
+            self._client.budget.release(block.size_bytes + held, len(block))
             raise ClosedError("the stream or its client was ended meanwhile")
         self._client.turn_while_busy()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec._batching import Batch, BatchBuilder, charge_of
+from splunk_hec._batching import Batch, BatchBuilder
+from splunk_hec._block import Block
 from splunk_hec._gzip import Fast
 
 MAX_BYTES = 60
@@ -38,6 +39,11 @@ class Numbers(tuple[int, ...]):
         return cls(number for part in parts for number in part)
 
 
+def block_of(given_lines: list[bytes]) -> Block:
+    """Lines as an encoder hands them over: in one piece."""
+    return Block(b"\n".join(given_lines), len(given_lines))
+
+
 class Building(RuleBasedStateMachine):
     """Envelopes go into a builder, are sealed, cut and packed; a plain list says what must come out."""
 
@@ -55,23 +61,24 @@ class Building(RuleBasedStateMachine):
         self.charge = 0
         self.numbers = 0
 
-    @rule(given_lines=raw_lines, held_bytes=st.integers(0, 500))
-    def add(self, given_lines: list[bytes], held_bytes: int) -> None:
+    @rule(given_lines=raw_lines, held_bytes=st.integers(0, 500), came_singly=st.booleans())
+    def add(self, given_lines: list[bytes], held_bytes: int, came_singly: bool) -> None:
         """As the queue adds: as much as there is room for, sealing in between."""
         if not self.is_raw:
             given_lines = [line.replace(b"\n", b" ") for line in given_lines]
         refs = self.manifest(range(self.numbers, self.numbers + len(given_lines)))
         self.numbers += len(given_lines)
+        block = Block.of(given_lines) if self.is_raw or came_singly else block_of(given_lines)
         at = 0
         while at < len(given_lines):
-            room = self.builder.room(given_lines[at:])
+            room = self.builder.room(block[at:])
             if not room:
                 assert len(self.builder)
                 self.seal()
                 continue
             part = given_lines[at : at + room]
-            self.builder.add(part, refs[at : at + room], held_bytes, 7.0)
-            self.charge += charge_of(part, held_bytes)
+            self.builder.add(block[at : at + room], refs[at : at + room], held_bytes, 7.0)
+            self.charge += sum(len(line) + 1 for line in part) + held_bytes
             self.open += part
             at += room
             assert len(self.open) <= MAX_EVENTS
@@ -159,17 +166,18 @@ def builder(max_bytes: int = MAX_BYTES, max_events: int = MAX_EVENTS) -> BatchBu
 def test_oversize_event_gets_a_batch_of_its_own() -> None:
     """One that is larger than a batch may be is taken alone, never refused for ever."""
     one = builder()
-    assert one.room([b"x" * 500, b"y"]) == 1
-    one.add([b"x" * 500], [0], 0, 1.0)
+    lines_of_two = block_of([b"x" * 500, b"y"])
+    assert one.room(lines_of_two) == 1
+    one.add(lines_of_two[:1], [0], 0, 1.0)
     assert one.is_full
-    assert one.room([b"y"]) == 0
+    assert one.room(lines_of_two[1:]) == 0
 
 
 def test_full_is_said_by_size_or_by_count() -> None:
     """A builder that waits for nothing more is sealed at once."""
     by_count, by_size = builder(max_bytes=10_000), builder(max_events=100)
-    by_count.add([b"x"] * MAX_EVENTS, list(range(MAX_EVENTS)), 0, 1.0)
-    by_size.add([b"x" * (MAX_BYTES - 1)], [0], 0, 1.0)
+    by_count.add(block_of([b"x"] * MAX_EVENTS), list(range(MAX_EVENTS)), 0, 1.0)
+    by_size.add(block_of([b"x" * (MAX_BYTES - 1)]), [0], 0, 1.0)
     assert by_count.is_full
     assert by_size.is_full
     assert not builder().is_full
@@ -178,20 +186,20 @@ def test_full_is_said_by_size_or_by_count() -> None:
 @given(lines)
 def test_room_is_what_fits(given_lines: list[bytes]) -> None:
     """As many as fit with their line ends, from the first; at least one into an empty builder."""
-    room = builder().room(given_lines)
+    room = builder().room(block_of(given_lines))
     sizes = [sum(len(line) + 1 for line in given_lines[:count]) for count in range(len(given_lines) + 1)]
     fitting = max(count for count in range(len(sizes)) if sizes[count] <= MAX_BYTES and count <= MAX_EVENTS)
-    assert room == max(1, fitting)
+    assert room == builder().room(Block.of(given_lines)) == max(1, fitting)
 
 
 def test_linger_counts_from_the_first_event() -> None:
     """The age of an open batch is that of its oldest event, and starts anew after a seal."""
     one = builder()
-    one.add([b"x"], [0], 0, 10.0)
-    one.add([b"y"], [1], 0, 20.0)
+    one.add(block_of([b"x"]), [0], 0, 10.0)
+    one.add(block_of([b"y"]), [1], 0, 20.0)
     assert one.opened_at == 10.0
     one.seal("1", 21.0)
-    one.add([b"z"], [2], 0, 30.0)
+    one.add(block_of([b"z"]), [2], 0, 30.0)
     assert one.opened_at == 30.0
 
 
@@ -199,8 +207,8 @@ def test_lists_of_the_caller_are_not_touched() -> None:
     """A manifest given as a list is copied: what the caller does with it later changes nothing."""
     refs = [0]
     one = builder()
-    one.add([b"x"], refs, 0, 1.0)
-    one.add([b"y"], [1], 0, 1.0)
+    one.add(block_of([b"x"]), refs, 0, 1.0)
+    one.add(block_of([b"y"]), [1], 0, 1.0)
     refs.append(99)
     batch = one.seal("1", 1.0)
     assert batch is not None
@@ -209,7 +217,12 @@ def test_lists_of_the_caller_are_not_touched() -> None:
 
 def test_charge_counts_lines_and_what_the_caller_holds() -> None:
     """Events cost their lines with their ends, and what the caller keeps of them."""
-    assert charge_of([b"abc", b"de"], 50) == 3 + 1 + 2 + 1 + 50
+    one = builder()
+    one.add(block_of([b"abc", b"de"]), [0, 1], 50, 1.0)
+    one.add(Block.of([b"f"]), [2], 5, 1.0)
+    batch = one.seal("1", 1.0)
+    assert batch is not None
+    assert batch.charge_bytes == (3 + 1 + 2 + 1 + 50) + (1 + 1 + 5)
 
 
 def test_uncompressed_batch_gives_nothing_back() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from splunk_hec import Event, HecClient, HecConfig
 from splunk_hec._batching import Batch, BatchBuilder
+from splunk_hec._block import Block
 from splunk_hec._queue import BatchQueue, Mailbox
 from splunk_hec.errors import BudgetExceeded
 from splunk_hec.testing import ManualClock, ScriptedTransport
@@ -30,7 +31,7 @@ def test_an_aborted_stream_leaves_no_batch_in_the_queue() -> None:
     queue = queue_of(ManualClock())
     mine, other = Mailbox(), Mailbox()
     for box in (mine, other):
-        assert queue.add(box, [b"a", b"b", b"c"], [1, 2, 3], 0, "")
+        assert queue.add(box, Block(b"a\nb\nc", 3), [1, 2, 3], 0, "")
     queue.abort(mine)
     batches = queue.drain()
     assert [batch.owner for batch in batches] == [other]
@@ -39,7 +40,7 @@ def test_an_aborted_stream_leaves_no_batch_in_the_queue() -> None:
 def test_what_comes_back_after_the_drain_is_refused() -> None:
     """A batch that is put back when the client has settled the queue for good stays with who has it."""
     queue, box = queue_of(ManualClock()), Mailbox()
-    queue.add(box, [b"a", b"b", b"c"], [1, 2, 3], 0, "")
+    queue.add(box, Block(b"a\nb\nc", 3), [1, 2, 3], 0, "")
     queue.stop()
     (batch,) = queue.drain()
     assert not queue.put_back([batch])
@@ -57,7 +58,7 @@ def test_a_lane_that_leaves_hands_on_the_watch_over_open_batches() -> None:
         assert sleeper.is_alive()
     with queue._lock:  # an open batch of which the sleeper was not told
         box.builders[""] = BatchBuilder(box, max_bytes=1_000, max_events=3)
-        box.builders[""].add([b"a"], [1], 0, clock.now)
+        box.builders[""].add(Block(b"a", 1), [1], 0, clock.now)
         queue._open[box] = None
     assert queue.take(clock.now) is None
     clock.advance(1)

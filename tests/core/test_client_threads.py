@@ -15,6 +15,7 @@ import pytest
 
 from splunk_hec import Event, HecClient, HecConfig
 from splunk_hec import _protocol as protocol
+from splunk_hec._block import Block
 from splunk_hec.errors import BudgetExceeded, ClosedError, DeliveryFailed
 from splunk_hec.events import OutcomeKind
 from splunk_hec.testing import Reply, Request, TransportError, accepted
@@ -315,7 +316,7 @@ def test_nothing_is_accepted_once_the_end_has_begun() -> None:
     assert client.acquire(10, 1, None)
     client.abort()
     with pytest.raises(ClosedError):
-        stream._add([b"x" * 9], [1], 0, "", 10)
+        stream._add(Block(b"x" * 9, 1), [1], 0, "")
     assert client.budget.used_events == 0
 
 

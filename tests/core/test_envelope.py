@@ -393,7 +393,7 @@ def test_index_is_read_from_an_encoded_line() -> None:
 
 
 micros_of_texts = st.integers(1_000_000, 2**53)
-some_texts = st.lists(st.tuples(st.text(min_size=1), st.none() | micros_of_texts), max_size=6)
+some_texts = st.lists(st.tuples(st.text(min_size=1), st.none() | micros_of_texts), min_size=1, max_size=6)
 
 
 @given(some_texts)
@@ -421,5 +421,5 @@ def test_many_texts_are_encoded_as_each_alone(texts: list[tuple[str, int | None]
 def test_a_text_that_may_be_refused_is_left_to_a_closer_look(odd: str) -> None:
     """A blank, undecodable or oversize text among good ones is never encoded in bulk."""
     encoder = EnvelopeEncoder(HecConfig(url="http://test", token="t", event_max_bytes=100))
-    assert encoder.encode_texts(["good"]) == [b'{"event":"good"}']
+    assert list(encoder.encode_texts(["good"]) or ()) == [b'{"event":"good"}']
     assert encoder.encode_texts(["good", odd]) is None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from confluent_kafka import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kafka_tools import committed, end_offsets, produce, read_all, wait_for
+from record_tools import LIMIT, PLAIN_ROUTES, chunks, epochs_of, exact, exacts
 from sink_tools import (
     GROUP,
     LETTERS,
@@ -24,16 +30,20 @@ from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_emulator import Emulator
 from splunk_hec_kafka._mock_kafka import MockKafka
 from splunk_hec_kafka.config import Route
-from splunk_hec_kafka.delivery import Delivery, _kinds
+from splunk_hec_kafka.delivery import Delivery, _kinds, _only, _Waiting
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.metrics import Metrics
-from splunk_hec_kafka.offsets import OffsetLedger, Records, TopicPartition
-from splunk_hec_kafka.records import Refusal
+from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place
+from splunk_hec_kafka.originals import Beside, Originals, Records
+from splunk_hec_kafka.records import RecordEncoder, Refusal
+from splunk_hec_kafka.routes import RouteTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kafka_tools import Headers
+
+    from splunk_hec_kafka.originals import Consumed
 
 DAY_MS = 86_400_000
 PRODUCE = 0
@@ -220,6 +230,7 @@ def test_what_was_given_up_by_configuration_is_dead_lettered(
     config = sink_config(kafka, hec, letter_max_consecutive=100, **keys)
     assert run_to_end(config)[0] == ExitCode.OK
     assert [headers["hec.reason"] for headers in letter_headers(kafka)] == [reason] * 3
+    assert [letter.value() for letter in read_all(kafka.bootstrap, LETTERS)] == lines(3)
     assert only_commit(kafka) == 3
 
 
@@ -303,11 +314,19 @@ def test_too_many_rejections_end_the_sink(
     assert all(("logs", 0, offset) in letters for offset in range(only_commit(kafka) or 0))
 
 
-def test_the_budget_bounds_what_is_held(kafka: MockKafka) -> None:
+@pytest.mark.parametrize("is_kept_beside", [False, True])
+def test_the_budget_bounds_what_is_held(kafka: MockKafka, is_kept_beside: bool) -> None:
     """While acks are late no more is taken than the budget has room for; the rest follows when they come."""
-    feed(kafka, "logs", 1, 600, padding=500)
+    # Lines that do not compress well; or such that do, but do not hold the values as they were.
+    noise = Random(1)
+    values = [noise.randbytes(250).hex().encode() for _ in range(600)]
+    ready = [b'{"event":"%b"}' % (b"." * 500)] * 600
+    produce(kafka.bootstrap, "logs", ready if is_kept_beside else values)
+    route = [Route(value="envelope")] if is_kept_beside else []
     with Emulator(ack_delay="2s") as hec:
-        config = sink_config(kafka, hec, hec_in_flight_max_bytes=400_000, hec_in_flight_max_events=1_000)
+        config = sink_config(
+            kafka, hec, route=route, hec_in_flight_max_bytes=150_000, hec_in_flight_max_events=1_000
+        )
         with RunningSink(config) as running:
             wait_for(lambda: running.metrics.total("paused", reason="budget") == 1, "the pause")
             budget = running.sink._delivery.budget
@@ -343,6 +362,13 @@ def consumed(ledger: OffsetLedger, *offsets: int, value: bytes = b"\xff") -> lis
     return found
 
 
+def manifest(ledger: OffsetLedger, messages: list[Message]) -> Records:
+    """The manifest of records that went to Splunk as raw lines."""
+    return Records.of(
+        Originals("raw", Beside(messages, [one.timestamp() for one in messages], {})), ledger.epochs
+    )
+
+
 def test_an_offset_dead_lettered_under_two_assignments_is_not_mixed_up(
     kafka: MockKafka, hec: Emulator
 ) -> None:
@@ -372,10 +398,12 @@ def test_a_rejection_after_the_partition_went_writes_no_dead_letter(kafka: MockK
     """The new owner reads the record again and will write the letter: two would be one too many."""
     delivery, ledger = delivery_of(kafka, hec)
     try:
-        late = Records([(consumed(ledger, 0, 1), ledger.epochs)])
+        late = manifest(ledger, consumed(ledger, 0, 1))
         ledger.revoke([LOGS])
         ledger.assign({LOGS: 0})
-        rejected = Outcome(kind=OutcomeKind.REJECTED, refs=late, count=2, reason="invalid_event")
+        rejected = Outcome(
+            kind=OutcomeKind.REJECTED, refs=late, count=2, reason="invalid_event", lines=[b"0", b"1"]
+        )
         delivery._settle(rejected)
         assert delivery.settle() == 0
         assert ledger.fenced == 2
@@ -389,13 +417,22 @@ def test_what_ends_with_us_is_left_open(kafka: MockKafka, hec: Emulator) -> None
     """A record that was given up because the client closes is neither settled nor dead-lettered."""
     delivery, ledger = delivery_of(kafka, hec)
     try:
-        records = Records([(consumed(ledger, 0), ledger.epochs)])
-        gone = Outcome(kind=OutcomeKind.GAVE_UP, refs=records, count=1, reason="closed")
+        records = manifest(ledger, consumed(ledger, 0))
+        gone = Outcome(kind=OutcomeKind.GAVE_UP, refs=records, count=1, reason="closed", lines=[b"0"])
         assert delivery._settle(gone) == 0
         assert ledger.committable() == {LOGS: 0}
         assert not delivery._letters
     finally:
         delivery.close()
+
+
+def waiting(delivery: Delivery) -> list[tuple[Consumed, bytes]]:
+    """What no client has yet: each record, put together again, with its line."""
+    return [
+        (record, text)
+        for one in delivery._waiting
+        for (record, _), text in zip(one.records.each(one.lines), one.lines, strict=True)
+    ]
 
 
 def test_what_was_settled_before_is_skipped_and_counted(kafka: MockKafka, hec: Emulator) -> None:
@@ -426,25 +463,203 @@ def test_waiting_records_of_partitions_that_go_are_left_to_the_next_owner(
         hec.set_faults("busy")
         ledger.assign({other: 0})
         mixed = [
-            Message(topic="logs", partition=number % 2, offset=number // 2, value=b"good")
+            Message(
+                topic="logs", partition=number % 2, offset=number // 2, value=b"good %d\n" % number, key=b"k"
+            )
             for number in range(6)
         ]
         ledger.open(mixed, 1.0)
         delivery.take(mixed)
         assert not delivery.submit()
-        waiting = [send for send, _ in delivery._waiting]
-        before = sum(len(send.lines) for send in waiting)
+        before = waiting(delivery)
+        assert [exact(one) for one, _ in before] == exacts(mixed[-len(before) :])
+        assert 0 < len(before) < 6
         for number in range(2):
             message = Message(topic="logs", partition=number, offset=9, value=b"\xff")
             ledger.open([message], 1.0)
             delivery._reject(message, ledger.epochs, Refusal(message, "undecodable", "", "DECODE"))
         held = delivery.budget.used_events
         dropped = delivery.drop_waiting([LOGS])
-        left = [message for send in waiting for message in send.messages]
-        assert {message.partition() for message in left} == {1}
+        left = waiting(delivery)
+        assert [(exact(one), text) for one, text in left] == [
+            (exact(one), text) for one, text in before if one.partition() == 1
+        ]
+        assert [json.loads(text)["event"] for _, text in left] == ["good 1", "good 3", "good 5"][-len(left) :]
         assert [letter.run.at for letter in delivery._letters] == [other]
-        assert dropped == before - len(left) + 1
+        assert dropped == len(before) - len(left) + 1
         assert delivery.budget.used_events == held - 1
-        assert all(len(send.lines) == len(send.messages) for send in waiting)
     finally:
         delivery.close()
+
+
+# ---- what Splunk rejects ---------------------------------------------------------------------------------
+
+DEEP_JSON = b'{"event":' * 300 + b"1.50" + b"}" * 300
+REJECTED: dict[str, tuple[Route, list[bytes]]] = {
+    "text": (Route(), [b"one", b" two\x00\x1f ", "\u2028\u3000drei".encode()]),
+    "text with a line end": (Route(), [b"one\n", b"two\r\n", b"three\n\n"]),
+    "replaced text": (Route(invalid_utf8="replace"), [b"a\xff", b"\xfe\xfeb\n", b"c\xe2\x28"]),
+    "JSON": (Route(value="json"), [b'{"a":1.50,"a":1e400}', b'["\\u0041\\u2028"]', b'{"event":{"event":0}}']),
+    "JSON in white space": (Route(value="json"), [b' {"a":1}\n', b'{\r\n "a":\n  [ 1 ]\n}', DEEP_JSON]),
+    "envelope": (
+        Route(value="envelope"),
+        [
+            b'{"event":"a","time":1.50}',
+            b' {"fields":{"a":"b"}, "event":{"b":1.0}}\n',
+            b'{"host":null,"event":1e2}',
+        ],
+    ),
+    "raw": (Route(value="raw"), [b"raw one", b"raw\ntwo", b"{}"]),
+    "raw with a line end": (Route(value="raw"), [b"raw one\n", b"raw\ntwo\r\n", b"\nthree"]),
+}
+
+
+@pytest.mark.parametrize("kind", REJECTED)
+def test_what_splunk_rejects_is_dead_lettered_as_it_was(kafka: MockKafka, hec: Emulator, kind: str) -> None:
+    """A record that left as a line comes back from Splunk's refusal byte for byte, with key and headers."""
+    route, values = REJECTED[kind]
+    good = {"json": b'{"a":1}', "envelope": b'{"event":"good"}'}.get(route.value, b"good")
+    chunk = [good, values[0], good, good, values[1], values[2], good]
+    indexes = [b"main" if value is good else b"secret" for value in chunk]
+    now = int(time.time() * 1000)
+    keys = [None if value is good else b"\xfekey %d" % at for at, value in enumerate(chunk)]
+    headers: list[Headers] = [
+        [("mine", b"\x00\xff"), ("i", index), ("mine", None), ("mine", b"%d" % at), ("", b"")]
+        for at, index in enumerate(indexes)
+    ]
+    times = [now - at * DAY_MS for at in range(len(chunk))]
+    produce(kafka.bootstrap, "logs", chunk, keys=keys, headers=headers, timestamps=times)
+    config = sink_config(kafka, hec, route=[msgspec.structs.replace(route, index="{header:i}")])
+    assert run_to_end(config)[0] == ExitCode.OK
+    found = {}
+    for letter in read_all(kafka.bootstrap, LETTERS):
+        context = dict(letter.headers() or [])
+        at = int(context["__connect.errors.offset"] or b"")
+        assert context["hec.reason"] == b"bad_index"
+        assert context["hec.record.timestamp"] == str(times[at]).encode()
+        assert context["hec.record.timestamp_type"] == b"CreateTime"
+        found[at] = (
+            letter.key(),
+            letter.value(),
+            (letter.headers() or [])[: len(headers[at])],
+            context.get("hec.code"),
+        )
+    assert {at: letter[:3] for at, letter in found.items()} == {
+        at: (keys[at], chunk[at], headers[at]) for at in (1, 4, 5)
+    }
+    assert b"7" in {letter[3] for letter in found.values()}, "Splunk itself was asked"
+    assert only_commit(kafka) == 7
+
+
+def turned(delivery: Delivery, ledger: OffsetLedger) -> None:
+    """Turn until nothing is open any more."""
+    end = time.monotonic() + 20
+    while ledger.open_count():
+        assert time.monotonic() < end, ledger
+        delivery.submit()
+        delivery.seal()
+        delivery.settle()
+        delivery.wait(0.01)
+
+
+def test_a_refused_index_takes_its_own_records_out_of_those_that_wait(
+    kafka: MockKafka, hec: Emulator
+) -> None:
+    """Records of an index that Splunk refused are buried as they were; their neighbours go on, in order."""
+    delivery, ledger = delivery_of(kafka, hec, route=[Route(index="{header:i}")])
+    try:
+        queue = delivery.clients["event"].queue
+        with queue._lock:
+            queue._remember_bad_index("secret")
+        secret = {0, 3, 4, 9}
+        chunk = [
+            Message(
+                topic="logs",
+                partition=0,
+                offset=offset,
+                value=b"v%d\n" % offset if offset % 2 else b"v%d" % offset,
+                key=b"%d" % offset,
+                headers=[("i", b"secret" if offset in secret else b"main"), ("n", b"%d" % offset)],
+                timestamp=(1, 1_000 + offset),
+            )
+            for offset in range(10)
+        ]
+        ledger.open(chunk, 1.0)
+        delivery.take(chunk)
+        assert exacts(letter.record for letter in delivery._letters) == [
+            exact(chunk[at]) for at in sorted(secret)
+        ]
+        assert [letter.run.first for letter in delivery._letters] == sorted(secret)
+        assert all(letter.cause.reason == "bad_index" for letter in delivery._letters)
+        turned(delivery, ledger)
+        assert (delivery.delivered, delivery.dead_lettered) == (6, 4)
+        assert (delivery.budget.used_bytes, delivery.budget.used_events) == (0, 0)
+    finally:
+        delivery.close()
+    assert {("logs", 0, offset) for offset in range(10) if offset not in secret} == set(indexed(hec))
+    assert dead_lettered(kafka) == {("logs", 0, offset): 1 for offset in secret}
+    events = {event["fields"]["kafka_offset"]: event["event"] for event in hec.events()}
+    assert all(event == f"v{offset}" for offset, event in events.items())
+
+
+def test_the_budget_is_given_back_to_the_byte_when_partitions_go(kafka: MockKafka, hec: Emulator) -> None:
+    """Records cut by the budget and by a revoke, with keys and kept values, leave nothing behind."""
+    delivery, ledger = delivery_of(kafka, hec, hec_in_flight_max_events=7)
+    try:
+        hec.set_faults("busy")
+        other = TopicPartition("logs", 1)
+        ledger.assign({other: 0})
+        chunk = [
+            Message(
+                topic="logs", partition=n % 3 // 2, offset=n, value=b"v" * n + b"\n" * (n % 2), key=b"k" * n
+            )
+            for n in range(1, 31)
+        ]
+        ledger.open(chunk, 1.0)
+        delivery.take(chunk)
+        kept = {place(one) for one, _ in waiting(delivery)}
+        delivery.drop_waiting([LOGS])
+        ledger.revoke([LOGS])
+        hec.set_faults()
+        turned(delivery, ledger)
+        delivery.seal()
+        end = time.monotonic() + 20
+        while delivery.budget.used_events and time.monotonic() < end:
+            delivery.settle()
+            delivery.wait(0.01)
+        assert (delivery.budget.used_bytes, delivery.budget.used_events) == (0, 0)
+        assert len(kept) == 23
+        assert set(indexed(hec)) == {
+            (at.topic, at.partition, offset)
+            for at, offset in map(place, chunk)
+            if at == other or (at, offset) not in kept
+        }
+    finally:
+        delivery.close()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_stays_of_waiting_lines_is_exactly_that(data: st.DataObject) -> None:
+    """Whichever records are taken out, the others keep lines, order and their share of the budget."""
+    route = data.draw(PLAIN_ROUTES)
+    messages = data.draw(chunks(route, 20))
+    epochs = epochs_of(messages)
+    for send in RecordEncoder(RouteTable([route]), event_max_bytes=LIMIT).encode(messages).sends:
+        whole = _Waiting(
+            send.kind, send.query, send.lines, Records.of(send.originals, epochs), send.originals.held_bytes
+        )
+        records = list(whole.records.each(whole.lines))
+        size = len(records)
+        stays = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
+        pieces = _only(whole, stays)
+        gone = _only(whole, [not one for one in stays])
+        left = [
+            (exact(record), run, text)
+            for one in pieces
+            for (record, run), text in zip(one.records.each(one.lines), one.lines, strict=True)
+        ]
+        every = [(exact(record), run, text) for (record, run), text in zip(records, send.lines, strict=True)]
+        assert left == [one for one, is_staying in zip(every, stays, strict=True) if is_staying]
+        assert all(one.lines and (one.kind, one.query) == (send.kind, send.query) for one in pieces)
+        assert sum(one.held_bytes for one in [*pieces, *gone]) == whole.held_bytes

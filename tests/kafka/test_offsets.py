@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import Message
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec_kafka.offsets import (
-    OffsetLedger,
-    Records,
-    Run,
-    TopicPartition,
-    consecutive,
-    led,
-    place,
-    shown,
-)
+from splunk_hec_kafka.offsets import OffsetLedger, Run, TopicPartition, consecutive, led, place, shown
 from splunk_hec_kafka.settled_map import SettledRun
 
 P, Q = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -97,7 +88,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.seen[at] = offset + 1
                 self.open_[at].add(offset)
         self.ledger.open(chunk, 1.0)
-        self.in_flight += Records([(chunk, self.ledger.epochs)]).runs()
+        epochs = self.ledger.epochs
+        self.in_flight += [Run(at, epochs[at], first, last) for at, first, last in consecutive(chunk)]
 
     @precondition(lambda self: self.in_flight)
     @rule(data=st.data())
@@ -283,20 +275,6 @@ def test_the_oldest_open_record_tells_its_age() -> None:
     assert repr(ledger) == "<OffsetLedger t/0 4+0>"
 
 
-@pytest.mark.parametrize(("start", "stop"), [(a, b) for a in range(7) for b in range(a, 7)])
-def test_a_slice_of_a_manifest_is_the_manifest_of_the_slice(start: int, stop: int) -> None:
-    """A batch may be cut anywhere: the parts stand for exactly their own records."""
-    first = records(P, 0, 1) + records(Q, 9)
-    second = records(P, 2, 4, 5)
-    manifest = Records.join([Records([(first, {P: 1, Q: 2})]), Records([(second, {P: 3, Q: 2})])])
-    places = [(*place(one), epoch) for one, epoch in zip(first + second, [1, 1, 2, 3, 3, 3], strict=True)]
-    part = manifest[start:stop]
-    assert len(part) == stop - start
-    assert [(run.at, run.first, run.epoch) for _, run in part.each()] == places[start:stop]
-    spread = [(run.at, o, run.epoch) for run in part.runs() for o in range(run.first, run.last + 1)]
-    assert spread == places[start:stop]
-
-
 def test_a_run_ends_at_a_gap_and_at_another_partition() -> None:
     """A run holds strictly consecutive offsets of one partition, so that it can be settled as a range."""
     mixed = records(P, 0, 1, 3) + records(Q, 4) + records(P, 4)
@@ -304,19 +282,40 @@ def test_a_run_ends_at_a_gap_and_at_another_partition() -> None:
     assert consecutive([]) == []
 
 
-def test_a_manifest_of_records_with_empty_values_keeps_them() -> None:
-    """A Message with an empty value is falsy, and must be counted, cut and settled all the same."""
+def naive_runs(messages: list[Message]) -> list[tuple[TopicPartition, int, int]]:
+    """Runs, found one record after the other."""
+    found: list[tuple[TopicPartition, int, int]] = []
+    for at, offset in map(place, messages):
+        if found and found[-1][0] == at and found[-1][2] + 1 == offset:
+            found[-1] = (at, found[-1][1], offset)
+        else:
+            found.append((at, offset, offset))
+    return found
+
+
+stretches = st.tuples(st.sampled_from(PARTITIONS), st.integers(0, 40), st.integers(0, 70))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(stretches, max_size=8), st.lists(st.tuples(st.integers(0, 300), stretches), max_size=3))
+def test_runs_are_those_that_a_look_at_each_record_finds(
+    stretched: list[tuple[TopicPartition, int, int]],
+    strewn: list[tuple[int, tuple[TopicPartition, int, int]]],
+) -> None:
+    """Long runs, short ones, gaps, repeats and steps back, of several topics: leaping over them finds all."""
+    messages = [
+        record(at, offset) for at, first, count in stretched for offset in range(first, first + count)
+    ]
+    for position, (at, offset, _) in strewn:
+        messages.insert(position, record(at, offset))
+    assert consecutive(messages) == naive_runs(messages)
+
+
+def test_records_with_empty_values_make_a_run() -> None:
+    """A Message with an empty value is falsy, and is a record all the same."""
     empty = [Message(topic="t", partition=0, offset=offset, value=b"") for offset in (0, 1)]
     assert not empty[0]
-    manifest = Records([(empty, {P: 1})])
-    assert manifest[1:].runs() == [Run(P, 1, 1, 1)]
-    assert len(list(manifest.each())) == 2
-
-
-def test_a_manifest_names_its_runs_for_the_log() -> None:
-    """Partition, first and last offset of each run: enough to find which records were sent again."""
-    manifest = Records([(records(P, 1, 2, 4), {P: 1}), (records(Q, 7), {Q: 2})])
-    assert manifest.places() == "t/0@1-2, t/0@4-4, t/1@7-7"
+    assert consecutive(empty) == [(P, 0, 1)]
 
 
 def test_partitions_are_shown_with_their_positions() -> None:

@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_tools import (
+    BAD,
+    GOOD,
+    LIMIT,
+    MS,
+    NO_UTF8,
+    ROUTES,
+    exacts,
+    manifest_of,
+    message,
+    sent_by,
+)
 
 from splunk_hec import _envelope
 from splunk_hec_kafka.config import Route
-from splunk_hec_kafka.records import Encoded, RecordEncoder, _Row
+from splunk_hec_kafka.offsets import place
+from splunk_hec_kafka.records import CLOSE_LOOK, Encoded, RecordEncoder, Refusal, Send, _Row
 from splunk_hec_kafka.routes import RouteTable
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
 
 HEC_KEYS = {"time", "host", "source", "sourcetype", "index", "fields", "event"}
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
-MS = 1_700_000_000_123
 
 
-def message(value: bytes | None, offset: int = 0, **parts: Any) -> Message:
-    """A record of topic `t`, partition 3."""
-    given_parts = {"topic": "t", "partition": 3, "timestamp": (1, MS), **parts}
-    return Message(value=value, offset=offset, **given_parts)
-
-
-def encode(route: Route, *values: bytes | None, event_max_bytes: int = 5_000_000, **parts: Any) -> Encoded:
+def encode(route: Route, *values: bytes | None, event_max_bytes: int = LIMIT, **parts: Any) -> Encoded:
     """The values as records of one partition, encoded by one route."""
     messages = [message(value, offset, **parts) for offset, value in enumerate(values)]
     return RecordEncoder(RouteTable([route]), event_max_bytes=event_max_bytes).encode(messages)
+
+
+def offsets(send: Send) -> list[int | None]:
+    """The offsets of what is sent, in the order of the lines."""
+    return [record.offset() for record, _ in manifest_of(send).each(send.lines)]
 
 
 def line(route: Route, value: bytes, **parts: Any) -> dict[str, Any]:
@@ -98,7 +111,7 @@ class TestText:
         encoded = encode(Route(), b"a", b"\xff", b"b", None, b" ", b"c\n")
         (send,) = encoded.sends
         assert [json.loads(one)["event"] for one in send.lines] == ["a", "b", "c"]
-        assert [one.offset() for one in send.messages] == [0, 2, 5]
+        assert offsets(send) == [0, 2, 5]
         assert [(r.message.offset(), r.reason) for r in encoded.refusals] == [
             (1, "undecodable"),
             (4, "blank"),
@@ -110,7 +123,8 @@ class TestText:
         bare = Route(source="", time="none", provenance=False)
         fits = len(b'{"event":"aaaa"}')
         encoded = encode(bare, b"aaaa", b"aaaaa", b"bbbb", event_max_bytes=fits)
-        assert encoded.sends[0].lines == [b'{"event":"aaaa"}', b'{"event":"bbbb"}']
+        assert list(encoded.sends[0].lines) == [b'{"event":"aaaa"}', b'{"event":"bbbb"}']
+        assert [one.value() for one in sent_by(encoded)] == [b"aaaa", b"bbbb"]
         (refusal,) = encoded.refusals
         assert (refusal.message.offset(), refusal.reason, refusal.stage) == (1, "too_large", "PUT")
         assert f"{fits + 1} bytes" in refusal.text
@@ -141,12 +155,12 @@ class TestJson:
     def test_bytes_are_untouched(self, value: bytes) -> None:
         """JSON is indexed as it was written: no number is rounded, no space moved."""
         (send,) = encode(self.ROUTE, value).sends
-        assert send.lines == [b'{"event":' + value + b"}"]
+        assert list(send.lines) == [b'{"event":' + value + b"}"]
 
     def test_line_ends_between_tokens_become_spaces(self) -> None:
         """Pretty-printed JSON stays one line, so that a batch can be split at LF."""
         (send,) = encode(self.ROUTE, b'{\r\n "a":\n "x\\ny"}\n').sends
-        assert send.lines == [b'{"event":{   "a":  "x\\ny"} }']
+        assert list(send.lines) == [b'{"event":{   "a":  "x\\ny"} }']
 
     @pytest.mark.parametrize(
         ("value", "why"),
@@ -178,7 +192,7 @@ class TestJson:
     def test_a_refused_value_leaves_its_neighbours(self) -> None:
         """A broken document costs itself alone."""
         encoded = encode(self.ROUTE, b"1", b"{", b"2")
-        assert encoded.sends[0].lines == [b'{"event":1}', b'{"event":2}']
+        assert list(encoded.sends[0].lines) == [b'{"event":1}', b'{"event":2}']
         assert [r.message.offset() for r in encoded.refusals] == [1]
 
 
@@ -249,29 +263,32 @@ class TestRaw:
             message(b"c", 2, headers=[("h", b"x y")]),
         ]
         encoded = RecordEncoder(RouteTable([route]), event_max_bytes=100).encode(messages)
-        assert [(send.kind, send.query, send.lines) for send in encoded.sends] == [
+        assert [(send.kind, send.query, list(send.lines)) for send in encoded.sends] == [
             ("raw", "host=x+y&index=main&source=kafka%3At", [b"a", b"c"]),
             ("raw", "index=main&source=kafka%3At", [b"b"]),
         ]
-        assert [[one.offset() for one in send.messages] for send in encoded.sends] == [[0, 2], [1]]
+        assert list(map(offsets, encoded.sends)) == [[0, 2], [1]]
 
     def test_refusals_and_skips(self) -> None:
         """Blank, undecodable, oversize and null values are told apart as for events."""
         encoded = encode(Route(value="raw"), b" ", b"\xff", b"x" * 11, None, b"ok", event_max_bytes=10)
         assert [r.reason for r in encoded.refusals] == ["blank", "undecodable", "too_large"]
         assert [s.reason for s in encoded.skips] == ["tombstone"]
-        assert encoded.sends[0].lines == [b"ok"]
+        assert list(encoded.sends[0].lines) == [b"ok"]
 
     def test_raw_and_events_are_sent_apart(self) -> None:
-        """One chunk of several topics becomes one send per endpoint kind and query."""
+        """One chunk of several topics becomes sends of one topic, endpoint kind and query each."""
         routes = RouteTable(
             [Route(topics=("r",), value="raw", source=""), Route(topics=("d",), action="drop")]
         )
         topics = ["r", "t", "d", "t", "r", "u"]
         messages = [message(b"v%d" % n, n, topic=topic) for n, topic in enumerate(topics)]
         encoded = RecordEncoder(routes, event_max_bytes=1000).encode(messages)
-        offsets = {send.kind: [one.offset() for one in send.messages] for send in encoded.sends}
-        assert offsets == {"raw": [0, 4], "event": [1, 3, 5]}
+        assert [(send.kind, offsets(send)) for send in encoded.sends] == [
+            ("raw", [0, 4]),
+            ("event", [1, 3]),
+            ("event", [5]),
+        ]
         assert [(s.message.offset(), s.reason) for s in encoded.skips] == [(2, "drop")]
 
 
@@ -358,16 +375,6 @@ class TestTemplatesInRecords:
         assert set(_Row.__struct_fields__) == HEC_KEYS
 
 
-ROUTES = st.builds(
-    Route,
-    value=st.sampled_from(["text", "json", "envelope", "raw"]),
-    invalid_utf8=st.sampled_from(["reject", "replace"]),
-    index=st.sampled_from(["", "main", "{header:h}", "{key}"]),
-    source=st.sampled_from(["", "kafka:{topic}", "{field:a}"]),
-    time=st.sampled_from(["record", "none", "header:h", "field:a"]),
-    fields=st.sampled_from([{}, {"env": "prod"}, {"k": "{key}", "n": 1.5}]),
-    provenance=st.booleans(),
-)
 VALUES = st.one_of(
     st.none(),
     st.binary(max_size=30),
@@ -391,23 +398,38 @@ MESSAGES = st.builds(
     headers=st.none() | st.lists(st.tuples(st.just("h"), st.none() | st.binary(max_size=12)), max_size=2),
     timestamp=st.tuples(st.integers(0, 2), st.integers(-1, 2**45)),
 )
+CHUNKS = st.lists(MESSAGES, max_size=8, unique_by=place)
+
+
+def by_place(encoded: Encoded) -> dict[Any, tuple[str, bytes]]:
+    """The lines by the records that they were made of, with their query."""
+    return {
+        place(record): (send.query, text)
+        for send in encoded.sends
+        for (record, _), text in zip(manifest_of(send).each(send.lines), send.lines, strict=True)
+    }
+
+
+def told(refusal: Refusal) -> tuple[Any, ...]:
+    """A refusal, to be compared."""
+    return refusal.message.offset(), refusal.reason, refusal.text, refusal.stage
 
 
 class TestAlways:
     """What holds for every record and route."""
 
     @settings(max_examples=400, deadline=None)
-    @given(ROUTES, st.lists(MESSAGES, max_size=8), st.sampled_from([40, 5_000_000]))
+    @given(ROUTES, CHUNKS, st.sampled_from([40, LIMIT]))
     def test_every_record_comes_out_once_and_every_line_is_hecs(
         self, route: Route, messages: list[Message], limit: int
     ) -> None:
         """Nothing raises, nothing is lost or doubled, and no line is more than one HEC object."""
         encoded = RecordEncoder(RouteTable([route]), event_max_bytes=limit).encode(messages)
-        out = [one for send in encoded.sends for one in send.messages]
+        out = sent_by(encoded)
         out += [refusal.message for refusal in encoded.refusals] + [skip.message for skip in encoded.skips]
-        assert sorted(map(id, out)) == sorted(map(id, messages))
+        assert sorted(exacts(out), key=repr) == sorted(exacts(messages), key=repr)
         for send in encoded.sends:
-            assert len(send.lines) == len(send.messages)
+            assert len(send.lines) == len(send.originals)
             for one in send.lines:
                 assert len(one) <= limit
                 if send.kind == "event":
@@ -418,23 +440,18 @@ class TestAlways:
                     assert made.get("event", None) is not None or "fields" in made
 
     @settings(max_examples=400, deadline=None)
-    @given(ROUTES, st.lists(MESSAGES, max_size=8))
+    @given(ROUTES, CHUNKS)
     def test_a_record_alone_makes_the_same_bytes_as_in_a_chunk(
         self, route: Route, messages: list[Message]
     ) -> None:
         """The fast way over a run and the careful way record by record write the same lines."""
-        encoder = RecordEncoder(RouteTable([route]), event_max_bytes=5_000_000)
-        whole: dict[int, Any] = {}
-        for send in encoder.encode(messages).sends:
-            whole |= {
-                id(one): (send.query, text) for one, text in zip(send.messages, send.lines, strict=True)
-            }
+        encoder = RecordEncoder(RouteTable([route]), event_max_bytes=LIMIT)
+        whole = by_place(encoder.encode(messages))
         # One record that cannot be read sends its whole run the careful way.
         spoilt = [*messages, message(None, 0, topic="t"), message(None, 0, topic="u")]
-        for chunk in (spoilt, *([one] for one in messages)):
-            for send in encoder.encode(chunk).sends:
-                for one, text in zip(send.messages, send.lines, strict=True):
-                    assert whole[id(one)] == (send.query, text)
+        assert by_place(encoder.encode(spoilt)) == whole
+        alone = [by_place(encoder.encode([one])) for one in messages]
+        assert {at: made for one in alone for at, made in one.items()} == whole
 
     def test_order_within_a_partition_is_kept(self) -> None:
         """However topics and partitions are mixed, each partition's records keep their order."""
@@ -442,18 +459,56 @@ class TestAlways:
             message(b"x", offset, topic=f"t{offset % 3}", partition=offset % 2) for offset in range(100)
         ]
         encoded = RecordEncoder(RouteTable([]), event_max_bytes=1000).encode(messages)
-        (send,) = encoded.sends
-        for topic in ("t0", "t1", "t2"):
-            for partition in (0, 1):
-                offsets = [
-                    m.offset() for m in send.messages if (m.topic(), m.partition()) == (topic, partition)
-                ]
-                assert offsets == sorted(offsets)
+        sent = list(map(place, sent_by(encoded)))
+        assert len(sent) == len(messages)
+        for one in {at for at, _ in sent}:
+            found = [offset for at, offset in sent if at == one]
+            assert found == sorted(found)
 
     def test_nothing_in_nothing_out(self) -> None:
         """An empty chunk is no send."""
         encoded = encode(Route())
         assert (encoded.sends, encoded.refusals, encoded.skips) == ([], [], [])
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.data(), st.sampled_from(["text", "json"]), st.sampled_from([150, LIMIT]))
+    def test_a_chunk_with_bad_records_is_encoded_as_each_of_them_alone(
+        self, data: st.DataObject, kind: Any, limit: int
+    ) -> None:
+        """Halving a chunk around whatever is wrong with it changes no line, no refusal and no order."""
+        route = Route(value=kind, source="", invalid_utf8=data.draw(st.sampled_from(["reject", "replace"])))
+        good = data.draw(st.lists(GOOD[kind], min_size=1, max_size=5))
+        values: list[bytes | None] = [
+            good[n % len(good)] for n in range(data.draw(st.integers(CLOSE_LOOK, 150)))
+        ]
+        bad = data.draw(st.lists(BAD | NO_UTF8 | st.just(b'"' + b"x" * 200 + b'"'), min_size=1, max_size=6))
+        for value in bad:
+            values.insert(data.draw(st.integers(0, len(values))), value)
+        encoded = encode(route, *values, event_max_bytes=limit)
+        encoder = RecordEncoder(RouteTable([route]), event_max_bytes=limit)
+        alone = [encoder.encode([message(value, offset)]) for offset, value in enumerate(values)]
+        assert [text for send in encoded.sends for text in send.lines] == [
+            text for one in alone for send in one.sends for text in send.lines
+        ]
+        assert exacts(sent_by(encoded)) == [found for one in alone for found in exacts(sent_by(one))]
+        refused = [one for alone_one in alone for one in alone_one.refusals]
+        for is_size in (False, True):  # what is too large is found when the others of its piece are encoded
+            assert [told(one) for one in encoded.refusals if (one.reason == "too_large") is is_size] == [
+                told(one) for one in refused if (one.reason == "too_large") is is_size
+            ]
+        assert [(skip.message.offset(), skip.reason) for skip in encoded.skips] == [
+            (skip.message.offset(), skip.reason) for one in alone for skip in one.skips
+        ]
+
+    @pytest.mark.parametrize("at", [0, 1, 255, 256, 300, 511])
+    def test_one_bad_record_of_many_costs_few_pieces(self, at: int) -> None:
+        """A chunk is halved around its bad record, so that all others are still sent in a few runs."""
+        values = [b"v%d" % number for number in range(512)]
+        values[at] = b"\xff"
+        encoded = encode(Route(), *values)
+        assert [r.message.offset() for r in encoded.refusals] == [at]
+        assert [o for send in encoded.sends for o in offsets(send)] == [o for o in range(512) if o != at]
+        assert len(encoded.sends) <= 6
 
     def test_real_log_lines_survive(self) -> None:
         """Every line of real logs that is not blank arrives as it was written."""

@@ -91,8 +91,12 @@ SINK: dict[str, Mutant] = {
         (
             _DELIVERY,
             "submit",
-            "del send.lines[:taken], send.messages[:taken]",
-            "del send.lines[: taken + 1], send.messages[: taken + 1]",
+            "self._waiting[0] = one.part(taken, len(one.lines))",
+            (
+                "self._waiting.popleft()\n"
+                "            if taken + 1 < len(one.lines):\n"
+                "                self._waiting.appendleft(one.part(taken + 1, len(one.lines)))"
+            ),
         ),
     ),
     "gathered_before_rebalance": of(

@@ -24,7 +24,6 @@ def _all_die(world: World) -> None:
     """All processes are killed, and nothing of theirs is on its way any more."""
     for process in world.processes:
         process.end()
-    world.flights = 0
     for member in list(world.broker.group.members.values()):
         world.broker.group.leave(member, world.now)
     world.settle_disks()
@@ -69,6 +68,8 @@ def _made_anew(world: World, fault: Fault) -> None:
     """The topic is deleted and created, and at once so long that whoever reads it goes on in the new one."""
     broker = world.broker
     consumers = [one for process in world.processes if process.life for one in process.life.consumers]
+    for process in world.processes:
+        process.forget_the_dead()  # or a late commit of theirs would pass over what nobody has read
     for partition, log in enumerate(broker.logs):
         floor = _floor(world, partition)
         position = max([floor, *(one.position(partition) for one in consumers)])

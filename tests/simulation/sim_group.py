@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from sim_consumer import SimulatedConsumer
 
-SESSION_S = 10.0
+SESSION_S = 6.0
 REJOIN_S = 45.0
 """How long the group waits for its members to join again."""
-JOIN_S = (0.0, 0.0, 0.3)
+JOIN_S = (0.0, 0.3, 0.6)
 """How long it takes until all are told that all have joined; until then the old generation may commit."""
 
 

