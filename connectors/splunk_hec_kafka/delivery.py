@@ -203,8 +203,10 @@ class Delivery:
             case OutcomeKind.GAVE_UP if outcome.reason in _LEFT_OPEN:
                 return 0
             case _:
+                # A letter must not keep the whole batch alive.
+                cause = msgspec.structs.replace(outcome, refs=None, lines=())
                 for record, run in records.each(outcome.lines):
-                    self._bury(record, run, outcome)
+                    self._bury(record, run, cause)
                 return 0
 
     def _settle_letters(self) -> int:
@@ -274,14 +276,12 @@ class Delivery:
         refused = self.clients[one.kind].queue.refused_indexes if one.kind == "event" else frozenset[str]()
         if not refused:
             return [one]
-        stays: list[bool] = []
-        for line, (record, run) in zip(one.lines, one.records.each(one.lines), strict=True):
-            index = index_of(line)
-            stays.append(index not in refused)
-            if index in refused:
-                text = f"Splunk refused the index {index!r} less than 5 minutes ago"
+        indexes = list(map(index_of, one.lines))
+        for part in _only(one, [index in refused for index in indexes]):
+            for line, (record, run) in zip(part.lines, part.records.each(part.lines), strict=True):
+                text = f"Splunk refused the index {index_of(line)!r} less than 5 minutes ago"
                 self._bury(record, run, Refusal(record, "bad_index", text, "PUT"))
-        return _only(one, stays)
+        return _only(one, [index not in refused for index in indexes])
 
     # -- partitions that go, and the end -----------------------------------------------------------------
 

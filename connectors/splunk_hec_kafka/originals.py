@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
     from splunk_hec_kafka.headers import Headers
 
-BESIDE_BYTES = 16
-"""What one record without key and headers costs beside its envelope: its time, and its share of the rest."""
+RECORD_BYTES = 16
+"""What one record without key and headers costs beside its envelope."""
+RUN_BYTES = 170
+CHUNK_BYTES = 600
+"""What each run of offsets, and each chunk, costs beside that (measured: 721 for a chunk of one record)."""
 Reading = Literal["text", "json", "envelope", "raw"]
 
 
@@ -161,7 +164,7 @@ class Originals:
         self._values = values
         self._tails = beside.tails
         self._read = _READ[reading]
-        self.held_bytes = BESIDE_BYTES * len(messages)
+        self.held_bytes = CHUNK_BYTES + RUN_BYTES * len(self._runs) + RECORD_BYTES * len(messages)
         if self._keys is not None:
             self.held_bytes += sum(33 + len(key) for key in self._keys if key is not None)
         if self._headers is not None:

@@ -55,7 +55,10 @@ class Block(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | Block:
         if isinstance(index, int):
             return self.lines[index]
-        return self if index.indices(self._count) == (0, self._count, 1) else Block.of(self.lines[index])
+        chosen = range(*index.indices(self._count))
+        if chosen == range(self._count):
+            return self
+        return Block.of(self.lines[index] if chosen else ())
 
     @property
     def lines(self) -> Sequence[bytes]:

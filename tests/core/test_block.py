@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
@@ -98,6 +98,7 @@ class Blocks(RuleBasedStateMachine):
 
 
 TestBlocks = Blocks.TestCase
+TestBlocks.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=6), st.data())
@@ -129,3 +130,16 @@ def test_one_empty_line_is_a_line() -> None:
     block: Any = Block(b"", 1)
     assert (list(block), len(block), block.size_bytes, bool(block)) == ([b""], 1, 1, True)
     assert (list(block[1:]), block[1:].size_bytes, bool(block[1:])) == ([], 0, False)
+
+
+def test_a_block_does_not_follow_the_list_it_was_made_of() -> None:
+    """What was submitted stays what it was, whatever the caller does with the list afterwards."""
+    lines = [b"one", b"two"]
+    block = Block.of(lines)
+    lines.clear()
+    assert (list(block), block.body) == ([b"one", b"two"], b"one\ntwo")
+
+
+def test_an_empty_slice_of_a_block_is_empty() -> None:
+    """What is left of a block that was taken whole holds no line."""
+    assert list(Block(b"one\ntwo", 2)[2:]) == []

@@ -392,7 +392,7 @@ def test_index_is_read_from_an_encoded_line() -> None:
     assert index_of(ENCODER.encode(Event("a"))) is None
 
 
-micros_of_texts = st.integers(1_000_000, 2**53)
+micros_of_texts = st.integers(1_000_000, 2**33 * 10**6)  # later a double does not hold them
 some_texts = st.lists(st.tuples(st.text(min_size=1), st.none() | micros_of_texts), min_size=1, max_size=6)
 
 

@@ -330,7 +330,7 @@ def test_several_processes_end_with_the_code_of_the_first(deployment: Deployment
     done = run_cli("run", *deployment.options, *options, TOKEN="a-wrong-secret-token")
     assert done.returncode == ExitCode.HEC, done.stderr
     assert json.loads(done.stdout)["records"] == 0
-    assert done.stderr.count("metrics and health on") == 3
+    assert done.stderr.count("metrics and health on") >= 2  # the first may end before the other has begun
 
 
 def test_run_needs_its_keys() -> None:
