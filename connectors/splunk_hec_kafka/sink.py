@@ -280,7 +280,7 @@ class Sink:
         if not self._until_end or self._clock() < self._next_end_check:
             return False
         self._next_end_check = self._clock() + END_CHECK_S
-        open_ends = {at: end for at, (low, end) in self._ends.items() if end > low}
+        open_ends = {at: end for at, (_, end) in self._ends.items() if end}  # deleted unread is told, too
         mine = self._ledger.committable()
         if any(mine.get(at, end) < end for at, end in open_ends.items()):
             return False
