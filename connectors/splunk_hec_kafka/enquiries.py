@@ -30,7 +30,7 @@ log = logging.getLogger("splunk_hec_kafka")
 ANSWER_S = 10.0
 """How long one question to the broker may take (offsets, watermarks, metadata)."""
 LOOK_S = 1.0
-"""How long the running loop may wait for an answer that it can do without for now."""
+"""How long the running loop may wait for an answer that it can do without."""
 _SLICE_S = 0.5
 """How long the start waits for a broker before it looks whether it should still go on."""
 

@@ -81,8 +81,7 @@ class KafkaSource:
         self._ledger = ledger
         self._on_revoke = on_revoke
         self._on_lost_range = on_lost_range
-        self._outside = outside
-        self._clock = outside.clock
+        self._outside, self._clock = outside, outside.clock
         self._gone_meanwhile: set[TopicPartition] = set()
         self._is_paused = False
         self._is_closing = False

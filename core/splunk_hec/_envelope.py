@@ -115,8 +115,8 @@ class EnvelopeEncoder:
 
         Args:
             texts: Payloads, at least one.
-            times: As many event times: seconds from 1 up to 1e11 (beyond, JSON would hold what HEC does not
-                read as seconds), or UNSET; None if no text has one.
+            times: As many event times: seconds from 1 up to 1e11 (exact to the microsecond up to 2**33), or
+                UNSET; None if no text has one.
 
         Returns:
             The lines; None if a text needs a closer look (it may be blank, oversize or no UTF-8): then
@@ -124,8 +124,7 @@ class EnvelopeEncoder:
         """
         if not all(texts) or any(map(str.isspace, texts)):
             return None
-        get = self._defaults.__getitem__
-        host, source, sourcetype, index = get("host"), get("source"), get("sourcetype"), get("index")
+        host, source, sourcetype, index = (self._defaults[name] for name in _TEXTS)
         fields = self._fields or UNSET
         timed = zip(texts, repeat(UNSET) if times is None else times, strict=times is not None)
         try:

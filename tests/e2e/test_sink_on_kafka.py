@@ -267,8 +267,8 @@ def keep_for(kafka: RealKafka, topic: str, retention_ms: int) -> None:
     admin.incremental_alter_configs([resource])[resource].result(END_S)
 
 
-def with_deleted_range(kafka: RealKafka, topic: str) -> None:
-    """A topic with 800 records, 100 of them committed, all deleted by retention; and 50 new ones."""
+def with_deleted_range(kafka: RealKafka, topic: str, new: int = 50) -> None:
+    """A topic with 800 records, 100 of them committed, all deleted by retention; and some new ones."""
     kafka.create_topic(topic, 1, {"retention.ms": "-1"})
     kafka.create_topic(f"{topic}.dead")
     month_ago = int(time.time() * 1000) - 30 * DAY_MS
@@ -280,7 +280,7 @@ def with_deleted_range(kafka: RealKafka, topic: str) -> None:
     keep_for(kafka, topic, 60_000)
     wait_for(lambda: low_offset(kafka.bootstrap, topic) == 800, "retention", END_S)
     keep_for(kafka, topic, -1)
-    fill(kafka.bootstrap, topic, log_lines(50), 1)
+    fill(kafka.bootstrap, topic, log_lines(new), 1)
 
 
 def test_what_retention_took_is_reported_and_the_rest_delivered(
@@ -299,6 +299,18 @@ def test_what_retention_took_is_reported_and_the_rest_delivered(
         [line] = sink.logged("100 to 799")
     assert (line["level"].upper(), "700 are lost" in line["message"]) == ("ERROR", True)
     assert splunk.indexed() == Counter({("deleted", 0, offset): 1 for offset in range(800, 850)})
+
+
+def test_an_end_is_not_reached_before_what_retention_took_is_reported(
+    real_kafka: RealKafka, splunk: Splunk, tmp_path: Path
+) -> None:
+    """`--until-end` reads a partition of which nothing is left: what was lost is told and committed."""
+    with_deleted_range(real_kafka, "deleted-all", new=0)
+    config = settings(real_kafka.bootstrap, ["deleted-all"], splunk.url)
+    with SinkProcess(tmp_path / "sink", config, "--until-end") as sink:
+        assert sink.wait() == 0
+        assert len(sink.logged("100 to 799")) == 1
+    assert committed(real_kafka.bootstrap, "group-of-deleted-all", "deleted-all", [0]) == {0: 800}
 
 
 def test_what_retention_took_ends_a_sink_that_shall_fail(

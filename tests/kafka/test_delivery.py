@@ -413,6 +413,24 @@ def test_a_rejection_after_the_partition_went_writes_no_dead_letter(kafka: MockK
         delivery.close()
 
 
+def test_a_letter_keeps_no_more_than_its_record(kafka: MockKafka, hec: Emulator) -> None:
+    """A dead letter that waits holds neither the lines nor the manifest of the batch it came from."""
+    delivery, ledger = delivery_of(kafka, hec)
+    try:
+        records = manifest(ledger, consumed(ledger, 0, 1))
+        delivery._settle(
+            Outcome(
+                kind=OutcomeKind.REJECTED, refs=records, count=2, reason="invalid_event", lines=[b"0", b"1"]
+            )
+        )
+        causes = [letter.cause for letter in delivery._letters]
+        assert [
+            (cause.reason, cause.refs, list(cause.lines)) for cause in causes if isinstance(cause, Outcome)
+        ] == [("invalid_event", None, [])] * 2
+    finally:
+        delivery.close()
+
+
 def test_what_ends_with_us_is_left_open(kafka: MockKafka, hec: Emulator) -> None:
     """A record that was given up because the client closes is neither settled nor dead-lettered."""
     delivery, ledger = delivery_of(kafka, hec)
