@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from kafka_tools import wait_for
 
 from splunk_hec_kafka.bench import MARK, generated
 from splunk_hec_kafka.bench_figures import ADVICE, Figures, Tally, limit, rows
@@ -88,6 +89,8 @@ def test_it_indexes_what_it_said_and_marks_it(hec_emulator: Emulator) -> None:
         assert one["compression"] > 1
         assert one["requests"]["200/0"] >= 1
     assert told["runs"][0]["ack_latency_s"]["p50"] >= 0.1
+    # Without acknowledgements the end does not wait for the index.
+    wait_for(lambda: len(hec_emulator.events()) >= 3000, "the events in the index")
     events = hec_emulator.events()
     assert len(events) == 3000
     for one in events:
