@@ -9,15 +9,18 @@ import msgspec
 import pytest
 from chaos import files
 from chaos.__main__ import main
-from chaos.causes import AGAIN_HERE, AGAIN_THERE, NO_CAUSE, NO_ROOM
+from chaos.bounds import check_crashes, check_pages
+from chaos.causes import AGAIN_HERE, AGAIN_THERE, NO_CAUSE, NO_ROOM, Causes, Story
 from chaos.checker import Check
 from chaos.faults import KILLS, OTHERS
 from chaos.files import GOOD, UNDECODABLE, Commit, Indexed, Letter, Produced, Provenance, Sample
-from chaos.members import GROUP, MAIN, MAIN_INDEX
+from chaos.findings import Findings
+from chaos.members import GROUP, IN_FLIGHT_EVENTS, MAIN, MAIN_INDEX
 from chaos.nemesis import schedule
 from chaos.observer import commit_in
 from chaos.proxy import Messages
 from chaos.report import figures
+from chaos.tables import Tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -446,3 +449,46 @@ def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         main(["--only", "kill,flood"])
     assert ended.value.code == 2
     assert "no such fault: flood; there are kill, " in capsys.readouterr().err
+
+
+def crash(repeated: int, *, taken_ms: int, committed_ms: int, age_s: float) -> Findings:
+    """A sink is killed 60 s after its start; 10,000 records of it were indexed in one second before."""
+    story = Story()
+    story.held.add((MAIN, 0))
+    causes = Causes({"a1": story}, {"a1": (START_MS + 60_000, "kill")})
+    causes.per_end["a1"] = repeated
+    tables = Tables()
+    tables.launches["a1"] = 1
+    tables.taken_by_s[1, (START_MS + taken_ms) // 1000] = 10_000
+    pages = {"a1": [(START_MS + 59_000, {"age": age_s})]}
+    findings = Findings()
+    check_crashes(causes, tables, [Commit(START_MS + committed_ms, MAIN, 0, 7)], pages, findings)
+    return findings
+
+
+def test_a_crash_may_repeat_what_was_in_flight_and_what_no_commit_could_cover() -> None:
+    """What was taken since the last commit, or behind a record that would not settle, may come again."""
+    most = int(IN_FLIGHT_EVENTS * 1.15)
+    assert crash(most, taken_ms=30_000, committed_ms=58_000, age_s=1).is_clean
+    assert crash(most + 10_000, taken_ms=59_000, committed_ms=58_000, age_s=1).is_clean
+    assert crash(most + 10_000, taken_ms=30_000, committed_ms=58_000, age_s=29).is_clean
+
+
+def test_a_crash_that_repeats_what_a_commit_should_have_covered_violates_the_bound() -> None:
+    """Records taken long before the last commit, with nothing old before them, must not come again."""
+    most = int(IN_FLIGHT_EVENTS * 1.15)
+    assert crash(most + 1, taken_ms=30_000, committed_ms=58_000, age_s=1).counts == {"E7": 1}
+    assert crash(most + 10_001, taken_ms=59_000, committed_ms=58_000, age_s=1).counts == {"E7": 1}
+
+
+@pytest.mark.parametrize(("per_minute", "wanted"), [(0.9, {}), (1.1, {"E12": 1})])
+def test_memory_that_grows_by_more_than_a_mebibyte_a_minute_violates_the_bound(
+    per_minute: float, wanted: dict[str, int]
+) -> None:
+    """A life below ten minutes is not judged, nor its first fifth, in which caches fill."""
+    seen: list[tuple[int, dict[str, float]]] = [
+        (minute * 60_000, {"rss": (60 + max(0, minute - 4) * per_minute) * 2**20}) for minute in range(21)
+    ]
+    findings = Findings()
+    check_pages({"a1": seen, "a2": [(at, {"rss": at * 100.0}) for at in range(0, 590_000, 1000)]}, findings)
+    assert findings.counts == wanted

@@ -113,10 +113,13 @@ def test_a_kill_repeats_the_batch_that_hung_and_not_what_settled_behind_it(
         no_lag(real_kafka, sink, topic)
         skipped = metrics(port)["hec_sink_records_skipped_total", "reason=settled"]
         assert sink.terminate() == 0
-        assert sink.logged(f"{topic}/0@0: {BEHIND} offsets up to {BEHIND + BATCH - 1} are settled already")
+        beyond = (
+            BATCH + BEHIND - len(hung)
+        )  # a fetch that took a part of the first lines makes a smaller batch
+        assert sink.logged(f"{topic}/0@0: {beyond} offsets up to {BEHIND + BATCH - 1} are settled already")
     assert 0 < len(hung) <= BATCH
     assert splunk.indexed() - Counter(places(real_kafka.bootstrap, topic)) == Counter(hung)
-    assert skipped == BATCH + BEHIND - len(hung)
+    assert skipped == beyond
 
 
 def test_a_kill_in_full_flow_repeats_nothing_that_the_last_commit_told(

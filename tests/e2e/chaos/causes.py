@@ -147,13 +147,14 @@ class Causes:
     Attributes:
         explained: Duplicates by cause.
         per_end: Duplicates read again after each launch that ended, for the bound of a crash.
+        ends: When each launch ended (ms), and how.
     """
 
     def __init__(self, stories: dict[str, Story], ends: dict[str, tuple[int, str]]) -> None:
         self.stories = stories
         self.explained: Counter[str] = Counter()
         self.per_end: Counter[str] = Counter()
-        self._ends = ends
+        self.ends = ends
 
     @classmethod
     def read(cls, folder: Path, events: list[dict[str, Any]]) -> Causes:
@@ -199,7 +200,6 @@ class Causes:
             found: list[str] = []
             if previous:
                 found.append(self._read_again(previous, place, own[0].at_ms) if assigned else without_cause)
-                self.per_end[previous] += 1
             more = [one for one in causes if one not in NOT_REPEATING] + [AGAIN_HERE] * max(0, assigned - 1)
             more.sort(key="split".__eq__)  # last, since a split seldom repeats what was taken
             found += (more + [without_cause] * len(own))[: len(own) - 1]
@@ -212,8 +212,9 @@ class Causes:
 
     def _read_again(self, previous: str, place: Place, at_ms: int) -> str:
         """The partition left the launch before either by that launch's end or by a rebalance."""
-        ended_ms, how = self._ends.get(previous, (FAR, ""))
+        ended_ms, how = self.ends.get(previous, (FAR, ""))
         is_end = ended_ms <= at_ms and place in self.stories[previous].held
+        self.per_end[previous] += is_end
         return f"read again after {_END_NAMES[how]}" if is_end else AGAIN_THERE
 
 

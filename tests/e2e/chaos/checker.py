@@ -15,19 +15,16 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from . import files
+from .bounds import check_crashes, check_pages, pages_by_launch
 from .causes import Causes, reported_lost
 from .files import GOOD, KINDS, Place
 from .findings import Findings
-from .members import IN_FLIGHT_BYTES, IN_FLIGHT_EVENTS
 from .tables import ABSENT, Partition, Tables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NEVER = 2**62
-RSS_MAX_BYTES = 240 * 2**20
-IN_FLIGHT_SLACK = 1.15
-"""The last chunk taken and the dead letters on their way may stand above the limit."""
 
 
 class Check:
@@ -41,6 +38,7 @@ class Check:
         self.causes = Causes.read(folder, self.events)
         self.samples = list(files.samples(folder))
         self.commits = list(files.commits(folder))
+        self.pages = pages_by_launch(self.samples)
 
     def run(self) -> Findings:
         """Check every equation."""
@@ -54,7 +52,8 @@ class Check:
         self.causes.explain(self.tables, self.findings)
         self._check_orderly_ends()
         self._check_acks()
-        self._check_bounds()
+        check_pages(self.pages, self.findings)
+        check_crashes(self.causes, self.tables, self.commits, self.pages, self.findings)
         return self.findings
 
     # -- records ---------------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ class Check:
             found[commit.topic, commit.partition].add(commit.offset)
         return found
 
-    # -- the end, acks, bounds ---------------------------------------------------------------------------
+    # -- the end, acks ---------------------------------------------------------------------------
 
     def _check_end(self) -> None:
         said = {event["what"]: event for event in self.events}
@@ -201,19 +200,6 @@ class Check:
                 self.findings.violate("E11", f"{channel} is asked {line['asked']} after its ids fell back")
             elif channel in told and (strange := set(line["asked"]) - told[channel]):
                 self.findings.violate("E11", f"{channel} is asked {sorted(strange)}, which it did not tell")
-
-    def _check_bounds(self) -> None:
-        self.rss_max = max((page.get("rss", 0) for _, page in self._pages()), default=0.0)
-        if self.rss_max > RSS_MAX_BYTES:
-            self.findings.violate("E12", f"a sink held {self.rss_max / 2**20:.0f} MiB")
-        for launch, page in self._pages():
-            if page.get("in_flight_events", 0) > IN_FLIGHT_EVENTS * IN_FLIGHT_SLACK:
-                self.findings.violate("E12", f"{launch} had {page['in_flight_events']:.0f} events in flight")
-            if page.get("in_flight_bytes", 0) > IN_FLIGHT_BYTES * IN_FLIGHT_SLACK:
-                self.findings.violate("E12", f"{launch} had {page['in_flight_bytes']:.0f} B in flight")
-
-    def _pages(self) -> list[tuple[str, dict[str, float]]]:
-        return [item for sample in self.samples for item in sample.sinks.items()]
 
 
 def known_events(check: Check, what: str) -> list[dict[str, Any]]:

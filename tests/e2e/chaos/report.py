@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bounds import slopes
 from .causes import NO_CAUSE
 from .checker import Check, known_events
 from .findings import EQUATIONS
@@ -63,7 +64,9 @@ def figures(check: Check) -> dict[str, Any]:
         "max_unsettled_age_s": round(max((page.get("age", 0.0) for _, page in pages(check)), default=0.0), 1),
         "produce_to_durable_s": {"p50": tables.latency_s(0.5), "p99": tables.latency_s(0.99)},
         "recovery_s": _spread(recoveries(check)),
-        "max_rss_mib": round(check.rss_max / 2**20, 1),
+        "max_rss_mib": round(max((page.get("rss", 0.0) for _, page in pages(check)), default=0.0) / 2**20, 1),
+        "rss_slope_mib_per_min": {launch: round(slope, 3) for launch, slope in slopes(check.pages)}
+        or "not judged: no sink lived for ten minutes",
         "drain_s": drained[-1]["seconds"] if drained else None,
         "violations": {name: findings.counts[name] for name in EQUATIONS},
     }

@@ -90,6 +90,7 @@ class Tables:
         latency: Records by the time from their stamp to their first indexing, in steps of 20 ms.
         first_received: When each launch's first event was received (ms).
         extras_by_s: Duplicates by the second of their indexing.
+        taken_by_s: Copies by the number of their launch and the second of their indexing.
         inversions: First copies that were indexed after one of a higher offset.
     """
 
@@ -102,6 +103,7 @@ class Tables:
         self.latency = array("Q", bytes(8 * LATENCY_STEPS))
         self.first_received: dict[str, int] = {}
         self.extras_by_s: Counter[int] = Counter()
+        self.taken_by_s: Counter[tuple[int, int]] = Counter()
         self._highest: dict[Place, int] = {}
 
     # -- reading ---------------------------------------------------------------------------------------
@@ -147,6 +149,7 @@ class Tables:
         durable_ms, received_ms = int(event.durable * 1000), int(event.received * 1000)
         if received_ms < self.first_received.get(fields.launch, received_ms + 1):
             self.first_received[fields.launch] = received_ms
+        self.taken_by_s[launch, durable_ms // 1000] += 1
         if partition.owner[offset]:
             partition.add_extra(offset, launch, durable_ms)
             self.extras_by_s[durable_ms // 1000] += 1
@@ -183,6 +186,16 @@ class Tables:
             if seen >= wanted:
                 return (step + 1) * LATENCY_STEP_MS / 1000
         return 0.0
+
+    def indexed_by(self, launch: str, since_ms: int, until_ms: int) -> int:
+        """How many copies of its a launch had indexed in this time."""
+        number = self.launches.get(launch, 0)
+        first, last = since_ms // 1000, until_ms // 1000
+        return sum(
+            count
+            for (by, second), count in self.taken_by_s.items()
+            if by == number and first <= second <= last
+        )
 
     @property
     def duplicates(self) -> int:
