@@ -65,7 +65,7 @@ class Asking:
         for attempt in list(channel.asked.values()):
             if attempt.batch is not None and attempt.batch.owner.is_aborted and not attempt.batch.is_settled:
                 self._lane.work.settle(attempt.batch, OutcomeKind.GAVE_UP, "aborted")
-        soon = now + self.latency.first_ask_s / 4
+        soon = now + self.latency.pause_s
         attempts = [attempt for attempt in channel.asked.values() if attempt.next_ask <= soon]
         attempts.sort(key=lambda attempt: attempt.next_ask)
         ids = [attempt.ack_id for attempt in attempts[:MAX_IDS_PER_POLL]]
@@ -82,6 +82,8 @@ class Asking:
             case protocol.Acks():
                 self._failures.succeed()
                 self.answered_at = now
+                # A full poll leaves others unasked: many small batches, for which pauses would be too long.
+                self._not_before = now + (self.latency.pause_s if len(poll.ids) < MAX_IDS_PER_POLL else 0.0)
                 self._told(asked, answer.true_ids, now)
                 return None
             case protocol.AcksLost():

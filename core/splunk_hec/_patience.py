@@ -34,12 +34,21 @@ class AckLatency:
     @property
     def first_ask_s(self) -> float:
         """Seconds after the reply at which an id is asked for the first time: a little before it is due."""
-        return max(SHORTEST_GAP_S, 0.85 * self._mean_s)
+        return max(SHORTEST_GAP_S, 0.9 * self._mean_s)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between two polls: what that adds to the latency is small beside it, and so is the cost."""
+        return min(LONGEST_GAP_S, max(SHORTEST_GAP_S, self._mean_s / 16))
 
     def gap_s(self, age_s: float, *, is_expired: bool) -> float:
-        """Seconds to the next question for an id that is `age_s` old and was answered false."""
+        """Seconds to the next question for an id that is `age_s` old and was answered false.
+
+        While it is due it goes along with every poll, since one id more costs nothing there; once it is
+        late, ever more seldom.
+        """
         longest = EXPIRED_GAP_S if is_expired else LONGEST_GAP_S
-        return min(longest, max(SHORTEST_GAP_S, self._mean_s / 4, age_s / 8))
+        return min(longest, max(self.pause_s, age_s / 8 if age_s >= 2 * self._mean_s else 0.0))
 
     @property
     def grace_s(self) -> float:

@@ -815,6 +815,25 @@ def test_poll_names_at_most_64_ids() -> None:
     assert len(lane.wait_for(PollAcks).ids) == 64
 
 
+def test_polls_come_one_after_the_other_only_while_there_are_too_many_ids() -> None:
+    """Ids that fill a poll are asked at once, poll by poll; fewer wait for each other, however many posts."""
+    lane = Driver()
+    for _ in range(100):
+        lane.give("a")
+        lane.lane.on_post(_post_of(lane), accepted(len(lane.asked.get("C0", []))), lane.clock.now, 0.0)
+    full = lane.poll(told(dict.fromkeys(range(64), True)))
+    asked_at = lane.clock.now
+    rest = lane.poll(told(dict.fromkeys(range(64, 100), True)))
+    assert (len(full.ids), len(rest.ids), lane.clock.now) == (64, 36, asked_at)
+    for number in range(100, 103):
+        lane.give("a")
+        lane.lane.on_post(_post_of(lane), accepted(number), lane.clock.now, 0.0)
+        lane.clock.now += lane.lane.asking.latency.pause_s / 10
+    together = lane.poll(told(dict.fromkeys(range(100, 103), True)))
+    assert sorted(together.ids) == [100, 101, 102]
+    assert lane.clock.now >= asked_at + lane.lane.asking.latency.pause_s
+
+
 def _post_of(lane: Driver) -> Post:
     action = lane.lane.next(lane.clock.now)
     assert isinstance(action, Post)

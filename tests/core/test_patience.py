@@ -77,3 +77,14 @@ def test_halt_keeps_its_beginning_and_its_latest_reason() -> None:
         now = halted.next_probe
     assert (halted.reason, halted.text, halted.since) == ("token_disabled", "Token disabled", 100.0)
     assert gaps == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+@given(st.lists(st.floats(0, 1_000), max_size=40))
+def test_polls_leave_a_pause_that_adds_little_to_the_latency(latencies: list[float]) -> None:
+    """A lane asks at most twenty times a second; while an id is due no pause is a tenth of the latency."""
+    latency = AckLatency()
+    for one in latencies:
+        latency.note(one, now=0.0)
+    assert SHORTEST_GAP_S <= latency.pause_s <= LONGEST_GAP_S
+    due_s = latency.first_ask_s
+    assert latency.gap_s(due_s, is_expired=False) <= max(SHORTEST_GAP_S, due_s / 10)

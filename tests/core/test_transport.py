@@ -233,7 +233,7 @@ def test_cookies_by_channel(serve: Any, make: Any) -> None:
         post(transport, server.url, channel=channel)
     cookies = [received.headers.get("cookie") for received in server.received]
     assert cookies == [None, None, "node=one", "node=two", None, "node=two"]
-    assert "2 cookie jars" in repr(transport)
+    assert "1 cookie jars" in repr(transport)
 
 
 def test_netrc(serve: Any, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,7 +711,7 @@ def test_only_the_given_ca(serve: Any, make: Any, trust: Trust, tmp_path: Path) 
         refused = failure(post(make(server.url, **settings), server.url), "tls")
         assert "set ca_file" in refused.text
         assert not refused.maybe_sent
-    adapter: Any = make(server.url, ca_file=trust.file)._session.get_adapter("https://")
+    adapter: Any = make(server.url, ca_file=trust.file)._adapter
     assert post(make(server.url, ca_file=trust.file), server.url) == Reply(200, wire.OK)
     assert adapter._context.cert_store_stats()["x509"] == 1
 
@@ -866,7 +866,7 @@ def test_no_secret_in_logs(serve: Any, make: Any, caplog: pytest.LogCaptureFixtu
 
 
 def _pools(transport: RequestsTransport) -> list[Any]:
-    adapter: Any = transport._session.get_adapter("http://")
+    adapter: Any = transport._adapter
     manager = adapter.poolmanager
     return [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 -- it cannot be iterated
 

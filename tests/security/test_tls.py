@@ -183,7 +183,7 @@ def test_an_openssl_that_allows_old_tls_does_not_lower_ours(trust: Trust, old_se
     """Even with the ciphers of old, as a machine's openssl.cnf may allow them, we speak nothing below 1.2."""
     server = old_server(ssl.TLSVersion.TLSv1_1)
     transport = RequestsTransport(HecConfig(url=server.url, token=TOKEN, ca_file=trust.file))
-    context = transport._session.get_adapter("https://")._context  # type: ignore[attr-defined]
+    context = transport._adapter._context  # type: ignore[attr-defined]
     context.set_ciphers("ALL:@SECLEVEL=0")
     said = transport.send(Request(server.url, "/", {}, b"", "C", 10))
     transport.close()
