@@ -17,7 +17,7 @@ consecutive ones tell them all: no record in between is looked at.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from confluent_kafka import Message
@@ -74,18 +74,19 @@ def consecutive(messages: Sequence[Message]) -> list[tuple[TopicPartition, int, 
 
 
 def _run_end(places: list[Any], offsets: list[int], start: int) -> int:
-    """Where a run that begins at `start` ends: by leaps, since most chunks are a few long runs."""
-    total = len(offsets)
-    if _is_run(places, offsets, start, total):
-        return total
-    known, leap = start + 1, 1
-    while leap:
-        stop = min(known + leap, total)
-        if stop > known and _is_run(places, offsets, start, stop):
-            known, leap = stop, leap * 2
-        else:
-            leap //= 2
-    return known
+    """Where a run that begins at `start` ends: by halving, since most chunks are a few long runs."""
+    place, shift = places[start], offsets[start] - start
+
+    def is_beyond(index: int) -> bool:
+        return places[index] != place or offsets[index] - index != shift
+
+    stop = len(offsets)
+    while True:
+        # What halving finds is a run unless another stands inside it that ends where this one would go on.
+        stop = bisect_left(range(stop), True, start + 1, key=is_beyond)
+        if _is_run(places, offsets, start, stop):
+            return stop
+        stop -= 1
 
 
 def _is_run(places: list[Any], offsets: list[int], start: int, stop: int) -> bool:
