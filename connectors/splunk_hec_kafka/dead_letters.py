@@ -150,7 +150,8 @@ class DeadLetters:
             Each record once: None when all in-sync replicas have its letter, else why none ever will.
         """
         self._producer.poll(0)
-        self._produce_again()
+        if self._again:
+            self._produce_again()
         reports, self._reports = self._reports, []
         self._outstanding -= len(reports)
         return reports

@@ -98,7 +98,7 @@ class Delivery:
             hec = hec_config(config, kind)
             lanes = max(len(hec.urls), hec.lanes // len(kinds))
             self.clients[kind] = outside.hec(
-                msgspec.structs.replace(hec, lanes=lanes),
+                hec if hec.lanes == lanes else msgspec.structs.replace(hec, lanes=lanes),
                 observer=metrics,
                 budget=self.budget,
                 configured_indexes=routes.configured_indexes,

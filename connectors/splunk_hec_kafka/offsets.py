@@ -230,6 +230,8 @@ class OffsetLedger:
 
     def open(self, messages: Sequence[Message], now: float) -> None:
         """Records were consumed: to be called before anything is done with them."""
+        if not messages:
+            return
         if self._keeps_leaders:
             for at, first, last, leader_epoch in led(messages):
                 self._open[at].open(first, last, now)

@@ -166,7 +166,7 @@ class Originals:
         self._read = _READ[reading]
         self.held_bytes = CHUNK_BYTES + RUN_BYTES * len(self._runs) + RECORD_BYTES * len(messages)
         if self._keys is not None:
-            self.held_bytes += sum(33 + len(key) for key in self._keys if key is not None)
+            self.held_bytes += sum([33 + len(key) for key in self._keys if key is not None])
         if self._headers is not None:
             self.held_bytes += sum(map(_size_of, self._headers))
         if values:
@@ -301,4 +301,7 @@ _READ: dict[Reading, Callable[[bytes], bytes]] = {
 
 
 def _size_of(headers: Headers) -> int:
-    return 56 + sum(160 + len(name) + len(value or b"") for name, value in headers)
+    size = 56
+    for name, value in headers:
+        size += 160 + len(name) + len(value or b"")
+    return size

@@ -99,6 +99,10 @@ class Effects(msgspec.Struct):
     notes: list[str] = msgspec.field(default_factory=list[str])
 
 
+NOTHING = Effects()
+"""What most steps have to be carried out; never changed."""
+
+
 class LaneHealth(msgspec.Struct, frozen=True):
     """How a lane sees its endpoint. `halted_since` and `failing_since` in monotonic seconds."""
 

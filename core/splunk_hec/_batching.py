@@ -14,6 +14,7 @@ offsets. Raw text may hold line ends inside an event; there the builder keeps th
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -182,7 +183,10 @@ class Batch:
 
 
 class BatchBuilder:
-    """Gathers envelopes up to a size and a count. Owned by its stream, under the queue's lock."""
+    """Gathers envelopes up to a size and a count. Owned by its stream, under the queue's lock.
+
+    `opened_at`: when the oldest of them came; infinitely late while there are none.
+    """
 
     def __init__(
         self, owner: Owner, *, max_bytes: int, max_events: int, query: str = "", raw: bool = False
@@ -200,7 +204,7 @@ class BatchBuilder:
         self._count = 0
         self._bytes = 0
         self._held_bytes = 0
-        self.opened_at = 0.0
+        self.opened_at = math.inf
 
     def __len__(self) -> int:
         return self._count

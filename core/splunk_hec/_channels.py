@@ -138,6 +138,8 @@ class Channels:
         Args:
             is_confirming: The endpoint confirmed something within the last deadline; else one at a time.
         """
+        if is_confirming and len(self._all) < MAX_DRAINING:
+            return False
         unexpired = self.unexpired()
         if unexpired and not is_confirming:
             return True

@@ -85,8 +85,12 @@ class Crew:
         return any(worker.health.halted for worker in self.workers)
 
     def turn(self, deadline: float = math.inf) -> float:
-        """Without threads: step each lane until none has anything to do; returns when one will have."""
-        wake = self._clock() + LOOK_AGAIN_S
+        """Without threads: step each lane until none has anything to do; returns when to look again."""
+        return min(self._clock() + LOOK_AGAIN_S, self.work(deadline))
+
+    def work(self, deadline: float = math.inf) -> float:
+        """The same; returns when a lane will have something to do."""
+        wake = math.inf
         if self._is_stopped or not self._turning.acquire(blocking=False):
             return wake  # another caller is at it: a lane and its transport are one caller's at a time
         try:

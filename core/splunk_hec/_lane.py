@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from splunk_hec import _protocol as protocol
 from splunk_hec._actions import (
+    NOTHING,
     Action,
     Effects,
     LaneHealth,
@@ -341,9 +342,9 @@ class Lane:
     def take_effects(self) -> Effects:
         """What happened since the last call."""
         work, channels, endpoint = self.work, self.channels, self.endpoint
-        effects = Effects(
-            work.settled, work.surrendered, work.resends, channels.retired, channels.gone, endpoint.notes
-        )
+        taken = work.settled, work.surrendered, work.resends, channels.retired, channels.gone, endpoint.notes
+        if not any(taken):
+            return NOTHING
         work.settled, work.surrendered, work.resends = [], [], []
         channels.retired, channels.gone, endpoint.notes = [], [], []
-        return effects
+        return Effects(*taken)

@@ -11,7 +11,9 @@ oldest open builder too, and seals it when it is due.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
+from operator import attrgetter
 from threading import Condition, Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from splunk_hec._block import Block
 
 BAD_INDEX_REMEMBERED_S = 300.0
+_when_opened = attrgetter("opened_at")
 
 
 class Mailbox:
@@ -89,15 +92,14 @@ class BatchQueue:
                 builder = box.builders[query] = self._new_builder(box, query)
             at, total = 0, len(block)
             while at < total:
-                room = builder.room(block[at:])
+                room = builder.room(block[at:] if at else block)
                 if not room:
                     self._seal(builder)
                     continue
                 end = at + room
                 held = held_bytes * end // total - held_bytes * at // total
-                builder.add(
-                    block[at:end], manifest if room == total else manifest[at:end], held, self._clock()
-                )
+                part, refs = (block, manifest) if room == total else (block[at:end], manifest[at:end])
+                builder.add(part, refs, held, self._clock())
                 at = end
                 if builder.is_full:
                     self._seal(builder)
@@ -116,6 +118,8 @@ class BatchQueue:
 
     def poll(self, box: Mailbox, timeout_s: float) -> list[Outcome]:
         """The outcomes since the last call; waits for the first one at most `timeout_s`."""
+        if not box.outcomes and timeout_s <= 0:
+            return []  # as almost always: no need to wait for the lock
         with self._lock:
             if not box.outcomes and timeout_s > 0:
                 self._news.wait_for(lambda: bool(box.outcomes), timeout_s)
@@ -189,7 +193,7 @@ class BatchQueue:
                     if self._open:
                         self._work.notify()  # it may have been this lane that watched over them
                     return self._sealed.popleft() if self._sealed else None
-                opened = min((self._opened_at(box) for box in self._open), default=until)
+                opened = min(map(_opened_at, self._open), default=until)
                 self._work.wait(max(0.0, min(until, opened + self._linger_s) - now))
             return None
 
@@ -267,7 +271,7 @@ class BatchQueue:
     def next_linger(self) -> float | None:
         """When the oldest open builder is due; None if nothing is open."""
         with self._lock:
-            opened = min((self._opened_at(box) for box in self._open), default=None)
+            opened = min(map(_opened_at, self._open), default=None)
             return None if opened is None else opened + self._linger_s
 
     def seal_lingering(self) -> None:
@@ -296,11 +300,12 @@ class BatchQueue:
         self._open.pop(box, None)
 
     def _seal_lingering(self, now: float) -> None:
-        for box in [box for box in self._open if now - self._opened_at(box) >= self._linger_s]:
+        for box in [box for box in self._open if now - _opened_at(box) >= self._linger_s]:
             self._seal_box(box)
 
-    def _opened_at(self, box: Mailbox) -> float:
-        return min((b.opened_at for b in box.builders.values() if len(b)), default=self._clock())
+
+def _opened_at(box: Mailbox) -> float:
+    return min(map(_when_opened, box.builders.values()), default=math.inf)
 
 
 def outcome_of(item: Settled, url: str, codec: Codec | None) -> Outcome:

@@ -152,7 +152,8 @@ class Stream:
         """
         self._client.check_process()
         self._client.turn_while_busy()
-        self._client.turn_until(lambda: bool(self._box.outcomes), timeout_s)
+        if timeout_s > 0:
+            self._client.turn_until(lambda: bool(self._box.outcomes), timeout_s)
         return self._client.queue.poll(self._box, timeout_s if self._client.config.threads else 0)
 
     def flush(self, timeout_s: float) -> int:

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from splunk_hec import _protocol as protocol
-from splunk_hec._actions import PollAcks, Post, Probe, Rest, Settled, Wait
+from splunk_hec._actions import NOTHING, PollAcks, Post, Probe, Rest, Settled, Wait
 from splunk_hec.errors import ConfigError
 from splunk_hec.events import OutcomeKind
 
@@ -246,6 +246,8 @@ class Worker:
         with self._owning:
             effects = self.lane.take_effects()
             self.health = self.lane.health()
+        if effects is NOTHING:
+            return
         try:
             self._tell(effects)
         finally:  # whatever an observer does, no batch is left without an owner

@@ -251,8 +251,7 @@ class World:
     def _parse(self, node: Node, channel: str, lines: list[Line]) -> Reply:
         habits = node.habits
         for number, line in enumerate(lines):
-            code = line.code
-            if not code:
+            if not (code := line.code):
                 continue
             shown = number + (habits.index_base if code == 7 else 0)
             body: dict[str, object] = {"text": "refused", "code": code, "invalid-event-number": shown}

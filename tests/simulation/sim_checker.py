@@ -30,7 +30,7 @@ def watch_commits(world: World) -> None:
         end = world.broker.logs[partition].end
         if offset > end:
             world.violate("E4", f"{offset} is committed in {partition}, which ends at {end}")
-        unresolved = [at for at in range(before, min(offset, end)) if not world.is_resolved(partition, at)]
+        unresolved = world.unresolved(partition, range(before, min(offset, end)))
         if unresolved and partition in world.unseen:
             unresolved = _without_unseen(world, partition, unresolved)
         if unresolved:
@@ -54,7 +54,7 @@ def _without_unseen(world: World, partition: int, offsets: list[int]) -> list[in
 def _check_map(world: World, partition: int) -> None:
     """E4 for what a map says: whatever it calls settled is resolved."""
     claimed = world.broker.mapped(partition)
-    unresolved = [at for at in sorted(claimed) if not world.is_resolved(partition, at)]
+    unresolved = world.unresolved(partition, sorted(claimed))
     if unresolved:
         world.violate("E4", f"the map of {partition} calls settled what is not: {unresolved[:5]}")
 

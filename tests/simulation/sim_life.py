@@ -47,16 +47,13 @@ class Killed(BaseException):
 
 
 class Tally:
-    """What the sink counts, as far as a run needs it; quicker to make than a registry."""
+    """What the sink counts, as far as a run needs it: not at all, by what takes anything quickest."""
 
     def lost_range(self, _topic: str, _partition: int, _records: int) -> None:
         """Counted by the world, which sees the range."""
 
-    def _ignore(self, *_args: object, **_labels: object) -> None:
-        pass
-
-    count = consumed = skipped = dead_letter = paused = committed = lag = _ignore
-    fenced = oldest_age = in_flight = halted = forget = _ignore
+    count = consumed = skipped = dead_letter = paused = committed = lag = staticmethod("".format)
+    fenced = oldest_age = in_flight = halted = forget = staticmethod("".format)
 
 
 class SimulatedTransport:
@@ -86,17 +83,29 @@ class SimulatedTransport:
 
 
 class SimulatedClient(HecClient):
-    """A client whose next moment of work is known to the world."""
+    """A client whose next moment of work is known to the world, and that leaves out turns without any."""
 
-    _wake = _idle_until = 0.0
+    _wake = _busy_at = _idle_until = 0.0
+    _takes_none = False
+
+    def __init__(self, config: HecConfig, **given: Any) -> None:
+        super().__init__(config, **given)
+        # Lanes that leave each other batches, or give old ones up, look at the clock in each turn. Any other
+        # that left a batch where it was takes none before the moment that it named.
+        self._looks_often = len(config.urls) > 1 or bool(config.give_up_after_s)
 
     def turn_while_busy(self) -> None:
         """Work, and remember when there will be more of it."""
-        now = self._clock()
-        if now < self._idle_until and not self.queue._sealed and now < self._linger():
+        now, linger, has_batches = self._clock(), self._linger(), bool(self.queue._sealed)
+        if now < self._idle_until and not has_batches and now < linger:
             return  # a turn would find nothing to do; this only finds it sooner
-        self._idle_until = wake = self._crew.turn()
-        self._wake = wake if wake < now + LOOK_AGAIN_S else inf
+        is_quiet = now < min(self._busy_at, linger) and (self._takes_none or not has_batches)
+        if self._looks_often or not is_quiet:
+            self._busy_at = self._crew.work()
+            self._takes_none = bool(self.queue._sealed)
+        look_again = now + LOOK_AGAIN_S
+        self._idle_until = min(self._busy_at, look_again)
+        self._wake = self._busy_at if self._busy_at < look_again else inf
 
     def due(self) -> float:
         """When there will be."""

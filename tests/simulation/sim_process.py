@@ -84,12 +84,10 @@ class Process:
 
     def due(self) -> float:
         """When it has something to do by itself."""
-        world = self.world
+        now = self.world.now
         if self.life is None:
-            return self.starts_at if self.is_wanted else world.now + 3600
-        if self.is_frozen:
-            return self.frozen_until
-        return self.life.due()
+            return self.starts_at if self.is_wanted else now + 3600
+        return self.frozen_until if now < self.frozen_until else self.life.due()
 
     def turn(self) -> None:
         """Start it if it is time, or let it do one turn."""

@@ -83,8 +83,10 @@ class Splunk(World):
 
     def settle_disk(self) -> None:
         """What is old enough is durable now."""
-        if any(node.fresh for node in self.nodes):
-            super().settle_disk()
+        for node in self.nodes:
+            if node.fresh:
+                super().settle_disk()
+                return
 
     def heal(self) -> None:
         """From now on nothing goes wrong."""
@@ -151,11 +153,12 @@ class Splunk(World):
 
     def _take(self, node: Node, channel: str, lines: list[Line]) -> int:
         places, life, now = self.universe.broker.places, self.universe.actor, self.universe.now
+        taken_at, spared = life.taken_at, life.spared
         for line in lines:
             fields = line.fields or {}
             place = places.get(line.event)
-            life.taken_at[place] = now
-            if life.spared and place is not None and place[1] in life.spared.get(place[0], ()):
+            taken_at[place] = now
+            if spared and place is not None and place[1] in spared.get(place[0], ()):
                 self.universe.note_unspared(line.event, place)
             if place != (fields.get("kafka_partition"), fields.get("kafka_offset")):
                 self.universe.violate("E2", f"{line.event} says that it stands at {fields}")

@@ -26,7 +26,7 @@ from sim_splunk import Splunk
 from splunk_hec._protocol import Reply, Request, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sim_life import Life
     from sim_scenario import Fault, Scenario
@@ -163,7 +163,7 @@ class World:
         self._quiet += 1
         now = self.now
         is_due, next_at = False, inf
-        for moment in (self._next_move, self.broker.group.due(now), *[one.due() for one in self.processes]):
+        for moment in [self._next_move, self.broker.group.due(now), *[one.due() for one in self.processes]]:
             if moment <= now:
                 is_due = True
             elif moment < next_at:
@@ -236,13 +236,13 @@ class World:
         """A record is announced to be sent again; the cause must be one that can be."""
         if cause != "split" or self.may_split_repeat:
             self.resent[place] += 1
-        if place in self.broker.ghosts:  # which record of two is meant cannot be told
-            return
+        if cause not in OVERDUE_S or self.scenario.addresses > 1 or place in self.broker.ghosts:
+            return  # it may be at once, or which record of two is meant cannot be told
         record = self.broker.logs[place[0]].records[place[1]]
-        if record is None or self.scenario.addresses > 1 or self.broker.read[record.uid] > 1:
+        if record is None or self.broker.read[record.uid] > 1:
             return
         waited_s = self.now - self.actor.taken_at.get(place, 0.0)
-        if waited_s < min(OVERDUE_S.get(cause, 0.0), self.scenario.ack_deadline_s):
+        if waited_s < min(OVERDUE_S[cause], self.scenario.ack_deadline_s):
             self.violate("E7", f"{record.uid} is sent again ({cause}) after {waited_s:.1f} s already")
 
     def note_unspared(self, uid: str, place: tuple[int, int]) -> None:
@@ -260,6 +260,17 @@ class World:
         if is_done and (uid not in self.owed or self.times(uid) > self.owed[uid]):
             return True
         return any(p == partition and first <= offset < after for p, first, after in self.lost)
+
+    def unresolved(self, partition: int, offsets: Iterable[int]) -> list[int]:
+        """Which of these somebody still needs."""
+        records, indexed, owed = self.broker.logs[partition].records, self.indexed, self.owed
+        return [
+            at
+            for at in offsets
+            # Most are plainly indexed, and that is seen soonest.
+            if not ((record := records[at]) is not None and record.uid in indexed and record.uid not in owed)
+            and not self.is_resolved(partition, at)
+        ]
 
     def times(self, uid: str) -> int:
         """How often it is indexed or dead-lettered."""
