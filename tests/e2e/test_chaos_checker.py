@@ -451,7 +451,9 @@ def test_an_unknown_fault_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert "no such fault: flood; there are kill, " in capsys.readouterr().err
 
 
-def crash(repeated: int, *, taken_ms: int, committed_ms: int, age_s: float) -> Findings:
+def crash(
+    repeated: int, *, taken_ms: int, committed_ms: int, age_s: float, age_then_s: float = 0
+) -> Findings:
     """A sink is killed 60 s after its start; 10,000 records of it were indexed in one second before."""
     story = Story()
     story.held.add((MAIN, 0))
@@ -460,7 +462,7 @@ def crash(repeated: int, *, taken_ms: int, committed_ms: int, age_s: float) -> F
     tables = Tables()
     tables.launches["a1"] = 1
     tables.taken_by_s[1, (START_MS + taken_ms) // 1000] = 10_000
-    pages = {"a1": [(START_MS + 59_000, {"age": age_s})]}
+    pages = {"a1": [(START_MS + committed_ms, {"age": age_then_s}), (START_MS + 59_000, {"age": age_s})]}
     findings = Findings()
     check_crashes(causes, tables, [Commit(START_MS + committed_ms, MAIN, 0, 7)], pages, findings)
     return findings
@@ -472,6 +474,7 @@ def test_a_crash_may_repeat_what_was_in_flight_and_what_no_commit_could_cover() 
     assert crash(most, taken_ms=30_000, committed_ms=58_000, age_s=1).is_clean
     assert crash(most + 10_000, taken_ms=59_000, committed_ms=58_000, age_s=1).is_clean
     assert crash(most + 10_000, taken_ms=30_000, committed_ms=58_000, age_s=29).is_clean
+    assert crash(most + 10_000, taken_ms=20_000, committed_ms=30_000, age_s=0, age_then_s=10).is_clean
 
 
 def test_a_crash_that_repeats_what_a_commit_should_have_covered_violates_the_bound() -> None:
@@ -479,6 +482,21 @@ def test_a_crash_that_repeats_what_a_commit_should_have_covered_violates_the_bou
     most = int(IN_FLIGHT_EVENTS * 1.15)
     assert crash(most + 1, taken_ms=30_000, committed_ms=58_000, age_s=1).counts == {"E7": 1}
     assert crash(most + 10_001, taken_ms=59_000, committed_ms=58_000, age_s=1).counts == {"E7": 1}
+
+
+def test_one_stale_answer_of_a_broker_is_counted_and_is_no_step_back(logs: Logs) -> None:
+    """A sample that fell back while the next one did not is the broker's; two in a row are a violation."""
+    logs.samples[2:] = [logs.sample(6_500, 10), logs.sample(6_600, 5), logs.sample(7_000, 10)]
+    check = logs.check()
+    assert (check.findings.counts, check.stale_answers) == ({}, 1)
+
+
+def test_two_samples_that_fell_back_are_a_step_back(logs: Logs) -> None:
+    """What stays lower was committed lower, whatever the log of commits says."""
+    logs.samples[2:] = [
+        logs.sample(at, committed) for at, committed in ((6_500, 10), (6_600, 5), (6_700, 5), (7_000, 10))
+    ]
+    assert logs.check().findings.counts["E5"] >= 1
 
 
 @pytest.mark.parametrize(("per_minute", "wanted"), [(0.9, {}), (1.1, {"E12": 1})])

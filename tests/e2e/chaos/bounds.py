@@ -3,7 +3,7 @@
 Guarantee: a bound that could not be judged is told as such in the figures, never as kept.
 
 Non-obvious: what a crash may repeat is what was in flight, and what the launch had indexed since its last
-commit or since its oldest unsettled record, for nothing behind that one can be committed.
+commit, or behind what was unsettled then or at the end, for nothing behind that can be committed.
 """
 
 from __future__ import annotations
@@ -87,11 +87,16 @@ def check_crashes(
 def _settled_in_vain_since(
     launch: str, ended_ms: int, causes: Causes, commits: list[Commit], pages: Pages
 ) -> int:
+    """Since when nothing that was indexed is sure to be covered by a commit: what was unsettled then?"""
     held = causes.stories[launch].held
-    committed = (one.at_ms for one in commits if one.at_ms <= ended_ms and (one.topic, one.partition) in held)
-    since_ms = max(committed, default=0)
-    before = [(at, page) for at, page in pages if at <= ended_ms]
-    if before:
-        at, page = before[-1]
-        since_ms = min(since_ms, at - int(page.get("age", 0.0) * 1000))
+    committed_ms = max(
+        (one.at_ms for one in commits if one.at_ms <= ended_ms and (one.topic, one.partition) in held),
+        default=0,
+    )
+    since_ms = committed_ms
+    for moment_ms in (committed_ms, ended_ms):
+        before = [(at, page.get("age", 0.0)) for at, page in pages if at <= moment_ms]
+        if before:
+            at, age_s = before[-1]
+            since_ms = min(since_ms, at - int(age_s * 1000))
     return since_ms

@@ -51,6 +51,7 @@ def figures(check: Check) -> dict[str, Any]:
         "early_commits": findings.counts["E4"],
         "commits_checked": len(check.commits),
         "samples_checked": len(check.samples),
+        "stale_answers": check.stale_answers,
         "duplicates": duplicates,
         "duplicates_explained_percent": round(100 * (1 - unexplained / duplicates), 3)
         if duplicates
