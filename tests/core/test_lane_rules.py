@@ -20,7 +20,7 @@ from hec_lane import (
 )
 
 from splunk_hec import _protocol as protocol
-from splunk_hec._actions import PollAcks, Post, Probe, Rest, Wait
+from splunk_hec._actions import PollAcks, Post, Probe, Rest, Settled, Wait
 from splunk_hec._channels import IDLE_CHANNEL_S, MAX_DRAINING
 from splunk_hec._endpoint import MAX_STRANGE
 from splunk_hec._gzip import Fast
@@ -664,6 +664,42 @@ def test_batch_is_delivered_by_its_own_true_only() -> None:
     assert lane.delivered == "abcd"
 
 
+def test_a_batch_gets_one_outcome() -> None:
+    """A second outcome would count events twice: it is a fault of ours, and does not pass in silence."""
+    lane = Driver()
+    batch = batch_of("a")
+    lane.give(batch)
+    lane.lane.work.settle(batch, OutcomeKind.DELIVERED)
+    assert batch.is_settled
+    assert lane.lane.work.settled == [Settled(batch, OutcomeKind.DELIVERED)]
+    with pytest.raises(AssertionError):
+        lane.lane.work.settle(batch, OutcomeKind.DELIVERED)
+
+
+def test_an_outcome_says_what_decided_it() -> None:
+    """With a delivery comes the latency of its acknowledgement, with a rejection the reply itself."""
+    lane = Driver()
+    lane.give("ab", "x")
+    lane.post(accepted(0), "ab")
+    lane.post(bad(6, 0), "x")
+    lane.clock.advance(3)
+    lane.poll(told({0: True}), [0])
+    rejection, delivery = lane.settled
+    assert rejection.answer is not None
+    assert (rejection.answer.status, rejection.answer.code) == (400, 6)
+    assert delivery.ack_latency_s >= 3
+
+
+def test_a_batch_that_is_sent_again_knows_why() -> None:
+    """The cause of the latest resend stays with the batch, for whoever looks for a duplicate."""
+    lane = Driver()
+    lane.give("a")
+    batch = lane.post(refused(503, 9)).batch
+    assert batch.cause == "busy"
+    lane.post(LOST)
+    assert batch.cause == "unknown_reply"
+
+
 def test_true_for_an_id_that_was_not_asked_is_not_believed() -> None:
     """An answer that names other ids settles nothing by them."""
     lane = Driver()
@@ -805,6 +841,37 @@ def test_lost_poll_reply_does_not_prolong_the_deadline() -> None:
     assert lane.resends == [("ack_reply_lost", "ab")]
 
 
+@pytest.mark.parametrize(("apart_s", "asked_first"), [(0.02, [0, 1]), (0.05, [0])])
+def test_ids_that_are_due_in_a_moment_share_a_poll(apart_s: float, asked_first: list[int]) -> None:
+    """One request asks for what is due and nearly due; what was just posted is not asked too early."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    lane.clock.advance(apart_s)
+    lane.post(accepted(1))
+    assert lane.wait_for(PollAcks).ids == asked_first
+
+
+def test_the_longer_an_id_is_waited_for_the_less_often_it_is_asked() -> None:
+    """An eighth of its age, up to 10 s; an expired one, for which nobody waits, 15 s, for half an hour."""
+    lane = Driver(ack_deadline_s=5_000.0)
+    lane.give("a", "b")
+    for ack_id in (0, 1):
+        lane.post(accepted(ack_id))
+    first, second = next(iter(lane.lane.channels)).asked.values()
+    poll = PollAcks(first.channel, [0, 1])
+    for pause_s, first_gap_s, second_gap_s in ((16, 2, 2), (284, 10, 10), (0, 15, 10), (1_799, 15, 10)):
+        lane.clock.advance(pause_s)
+        lane.lane.on_acks(poll, told({}), lane.clock.now)
+        assert first.next_ask == lane.clock.now + first_gap_s
+        assert second.next_ask == lane.clock.now + second_gap_s
+        first.deadline = 1_200.0  # passed by the second question
+        assert lane.asked == {"C0": [0, 1]}
+    lane.clock.advance(1)
+    lane.lane.on_acks(poll, told({}), lane.clock.now)
+    assert lane.asked == {"C0": [1]}
+
+
 def test_poll_names_at_most_64_ids() -> None:
     """One lost reply to a poll puts 64 batches in doubt, not all of them."""
     lane = Driver()
@@ -844,6 +911,7 @@ def test_unconfirmed_instead_of_resent_where_a_duplicate_is_worse() -> None:
     lane.post(accepted(0))
     lane.poll_false_until(lane.clock.now + 40)
     assert lane.named(OutcomeKind.UNCONFIRMED) == "ab"
+    assert (lane.settled[0].reason, lane.settled[0].text) == ("unconfirmed", "no acknowledgement in time")
     assert not lane.resends
     assert lane.asked == {}
 
@@ -1138,6 +1206,26 @@ def test_batch_with_an_asked_id_never_leaves_its_lane() -> None:
     assert lane.todo == ["a"]
 
 
+def test_batch_that_waits_to_be_sent_again_leaves_only_once() -> None:
+    """An endpoint left for good ends the old id of a batch that waits to be posted: it is not doubled."""
+    lane = Driver(may_leave=True, ack_deadline_s=20.0)
+    lane.give("a")
+    lane.post(accepted(0))
+    lane.expire()
+    lane.post(NOT_SENT, "a")
+    while lane.asked:
+        action = lane.wait_for_any()
+        if isinstance(action, PollAcks):
+            lane.lane.on_acks(action, NOT_SENT, lane.clock.now)
+        else:
+            assert isinstance(action, Probe)
+            lane.lane.on_probe(action, NOT_SENT, lane.clock.now)
+        lane.next()
+    assert [batch.manifest for batch in lane.surrendered] == [["a"]]
+    assert lane.todo == []
+    assert lane.resends == [("ack_timeout", "a")]
+
+
 def test_give_up_after_settles_what_waits_and_what_is_asked() -> None:
     """The age bound holds for batches not yet posted and for those without an acknowledgement."""
     lane = Driver(give_up_after_s=100.0)
@@ -1162,6 +1250,7 @@ def test_aborted_stream_is_not_posted_and_not_asked() -> None:
     lane.post(accepted(1), "c")
     lane.poll(told({1: True}), [1])
     assert lane.named(OutcomeKind.GAVE_UP) == "ab"
+    assert {item.reason for item in lane.settled if item.kind is OutcomeKind.GAVE_UP} == {"aborted"}
     assert lane.delivered == "c"
 
 
