@@ -89,6 +89,19 @@ def test_good_event_is_not_rejected_where_code_7_counts_from_1() -> None:
     assert lane.settled[0].bad_index == "nope"
 
 
+def test_the_event_that_code_7_names_is_sent_alone_wherever_it_stands() -> None:
+    """The number is counted from 1: what stands before is in, and only the named event is sent alone."""
+    lane = Driver()
+    lane.give("abcDe", index="nope")
+    lane.post(bad(7, 4, ack_id=0))
+    lane.post(bad(7, 1), "D")
+    lane.post(accepted(1), "e")
+    lane.confirm(0, 1)
+    assert lane.rejected == {"D": "bad_index"}
+    assert lane.delivered == "abce"
+    assert lane.resends == [("split", "D"), ("split", "e")]
+
+
 def test_bad_event_is_not_confirmed_where_code_7_counts_from_0() -> None:
     """Where the number is the event's own, the one before it is sent twice, and only the bad one rejected."""
     lane = Driver()
@@ -140,6 +153,44 @@ def test_id_hidden_by_a_count_from_0_is_not_believed() -> None:
     assert lane.post(accepted(0)).channel is not first.channel
 
 
+@pytest.mark.parametrize("reply", [bad(6, 1), bad(7, 2)])
+def test_refusal_that_hides_the_id_of_its_prefix_ends_its_channel(reply: Reply) -> None:
+    """Only number 1 of code 7 may mean that nothing was taken; any other such refusal is a lost reply."""
+    lane = Driver()
+    lane.give("z", "abc", index="nope")
+    first = lane.post(accepted(0), "z")
+    lane.post(reply, "abc")
+    assert ("unknown_reply", "z") in lane.resends
+    lane.wait_for(Post)
+    assert first.channel is not lane.lane.channels.active(lane.clock.now)
+
+
+def test_refusal_of_one_event_hides_no_id() -> None:
+    """Before a single event nothing can have been taken, whatever number it is refused with."""
+    lane = Driver()
+    lane.give("z", "x", "b")
+    first = lane.post(accepted(0), "z")
+    lane.post(bad(6, 1), "x")
+    lane.post(refused(503, 9, number=1), "b")
+    assert lane.post(accepted(1), "b").channel is first.channel
+    assert lane.asked == {"C0": [0, 1]}
+
+
+def test_channel_that_is_known_to_count_from_1_is_not_doubted() -> None:
+    """Once number 1 was seen to mean the first event, it hides no id, whatever becomes of that event."""
+    lane = Driver()
+    owner = Owner()
+    lane.give("z", "Ab", batch_of("Cd", owner=owner, index="nope"), "e", index="nope")
+    first = lane.post(accepted(0), "z")
+    lane.post(bad(7, 1), "Ab")
+    lane.post(bad(7, 1), "A")
+    lane.post(accepted(1), "b")
+    lane.post(bad(7, 1), "Cd")
+    owner.is_aborted = True
+    assert lane.post(accepted(2), "e").channel is first.channel
+    assert lane.asked == {"C0": [0, 1, 2]}
+
+
 def test_doubt_that_cannot_be_cleared_is_a_lost_reply() -> None:
     """If the event that would show it is gone (its stream was aborted), the channel is given up."""
     lane = Driver()
@@ -153,7 +204,7 @@ def test_doubt_that_cannot_be_cleared_is_a_lost_reply() -> None:
     assert lane.post(accepted(1), "cd").channel is not first.channel
 
 
-@pytest.mark.parametrize("reply", [bad(6), bad(6, 17), bad(5), bad(5, 1)])
+@pytest.mark.parametrize("reply", [bad(6), bad(6, 4), bad(6, 17), bad(5), bad(5, 1)])
 def test_refusal_that_names_nobody_is_bisected(reply: Reply) -> None:
     """Without a usable number, halves are sent until the one at fault stands alone; only that is rejected."""
     lane = Driver(acks=False)
@@ -252,6 +303,18 @@ def test_busy_with_a_number_and_no_id_does_not_confirm_its_prefix() -> None:
     lane.post(accepted(1), "cd")
 
 
+def test_busy_behind_the_first_of_two_events_is_a_prefix_as_well() -> None:
+    """Number 1 of two: the first event is in under the reply's id; without one it may be in under any id."""
+    lane = Driver()
+    lane.give("ab", "cd")
+    first = lane.post(refused(503, 9, number=1, ack_id=0), "ab")
+    lane.post(accepted(1), "b")
+    assert lane.resends == [("busy", "b")]
+    lane.post(refused(503, 9, number=1), "cd")
+    assert lane.post(accepted(0), "c").channel is not first.channel
+    assert lane.post(accepted(1), "d")
+
+
 @pytest.mark.parametrize("number", [0, 4, 9])
 def test_busy_with_a_number_that_cuts_nothing_resends_all(number: int) -> None:
     """Number 0 and numbers beyond the batch leave no prefix to spare."""
@@ -281,12 +344,40 @@ def test_413_halves_and_keeps_later_batches_small() -> None:
     assert lane.post(accepted(2)).batch.size_bytes <= whole / 2
 
 
+def test_what_follows_a_413_is_cut_by_its_bytes() -> None:
+    """Later batches are cut to about half of what was too large, down to single events."""
+    lane = Driver()
+    lane.give("abcdefghij", "klmnopqrst")
+    lane.post(refused(413, 6, "too large"))
+    lane.post(accepted(0), "abcde")
+    lane.post(accepted(1), "fghij")
+    lane.post(accepted(2), "klmn")
+    lane = Driver()
+    lane.give("ab", "cd")
+    lane.post(refused(413, 6, "too large"))
+    lane.post(accepted(0), "a")
+    lane.post(accepted(1), "b")
+    lane.post(accepted(2), "c")
+
+
+@pytest.mark.parametrize("is_splunk", [True, False])
+def test_413_of_a_proxy_ends_its_channel(is_splunk: bool) -> None:
+    """What is not Splunk's JSON may hide that the request was taken: its channel is not posted to again."""
+    lane = Driver()
+    lane.give("ab")
+    first = lane.post(refused(413, 6, "too large") if is_splunk else Reply(413, b"<html>too large</html>"))
+    assert (lane.post(accepted(0), "a").channel is first.channel) == is_splunk
+
+
 def test_413_for_one_event_rejects_it_instead_of_looping() -> None:
     """An event too large by itself can never go through."""
     lane = Driver()
     lane.give("x")
     lane.post(refused(413, 6, "too large"))
     assert lane.rejected == {"x": "too_large"}
+    answer = lane.settled[0].answer
+    assert answer is not None
+    assert answer.status == 413
 
 
 def test_near_capacity_is_accepted_and_slows_down() -> None:
@@ -421,6 +512,7 @@ def test_configured_index_that_is_refused_rejects_nothing() -> None:
     lane.post(bad(7, 2, ack_id=0))
     lane.post(bad(7, 1), "B")
     assert lane.halted == "bad_index"
+    assert lane.lane.health().halted_text == "index 'main': refused"
     assert not lane.settled
     lane.poll(told({0: True}))
     lane.post(bad(7, 1), "B")
@@ -437,7 +529,18 @@ def test_refused_default_index_of_the_token_rejects_nothing() -> None:
     lane.give("a")
     lane.post(bad(7, 1))
     assert lane.halted == "bad_index"
+    assert "of the token" in lane.lane.health().halted_text
     assert not lane.settled
+
+
+def test_configured_index_of_the_first_event_holds_the_whole_batch() -> None:
+    """Number 0 names the first event: it is held for its index, and probed soon, with the rest behind it."""
+    lane = Driver(configured_indexes=frozenset({"main"}))
+    lane.give("Abc", index="main")
+    lane.post(bad(7, 0))
+    assert lane.halted == "bad_index"
+    assert lane.lane.health().halted_since == lane.clock.now
+    assert lane.todo == ["A", "bc"]
 
 
 def test_raw_index_of_the_record_is_read_from_the_query() -> None:
@@ -589,6 +692,22 @@ def test_proxy_that_minds_one_event_costs_that_event_only() -> None:
     lane.probe(PROBED_WELL)
     lane.post(accepted(0), "d")
     assert lane.rejected == {"x": "refused_by_proxy"}
+    assert "proxy or firewall" in lane.settled[0].text
+
+
+def test_packed_batch_is_cut_like_any_other() -> None:
+    """Once it was posted only its compressed form is held: pieces and the index are read from that."""
+    lane = Driver(codec=Fast())
+    batch = batch_of("aB", index="nope")
+    batch.wire(lane.codec)
+    lane.give(batch)
+    post = lane.post(bad(7, 2, ack_id=0), "aB")
+    assert post.batch is batch
+    named = lane.wait_for(Post)
+    named.batch.wire(lane.codec)
+    lane.lane.on_post(named, bad(7, 1), lane.clock.now, 0.0)
+    lane.next()
+    assert lane.settled[0].bad_index == "nope"
 
 
 def test_refusal_without_a_body_may_be_splunks_own_cut_short() -> None:
@@ -687,6 +806,7 @@ def test_an_outcome_says_what_decided_it() -> None:
     rejection, delivery = lane.settled
     assert rejection.answer is not None
     assert (rejection.answer.status, rejection.answer.code) == (400, 6)
+    assert rejection.bad_index == ""
     assert delivery.ack_latency_s >= 3
 
 
