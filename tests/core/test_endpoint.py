@@ -6,6 +6,7 @@ from hec_lane import LongestJitter
 
 from splunk_hec._actions import LaneHealth
 from splunk_hec._endpoint import MAX_STRANGE, Endpoint
+from splunk_hec._health import Health, Reason, assess
 
 NOW = 1_000.0
 
@@ -184,3 +185,36 @@ def test_unanswered_ack_queries_hold_up_only_what_depends_on_them() -> None:
     assert one.halted is not None
     one.unanswered(NOW + 5, is_blocking=False)
     assert one.halted.next_probe == NOW + 5 + 2
+
+
+A, B = "http://a", "http://b"
+WELL = LaneHealth()
+REFUSED = LaneHealth(halted="invalid_token", halted_text="Invalid token", halted_since=NOW, failure="x")
+
+
+def test_a_client_without_lanes_yet_is_ready() -> None:
+    """Before the first batch there is nothing to complain of."""
+    assert assess([A], [], "", NOW) == Health(ready=True, halted=False, halted_for_s=0.0, reasons=())
+
+
+def test_a_client_is_halted_once_every_endpoint_refuses_it() -> None:
+    """One that takes events is enough to go on; halted is counted from the last one that joined."""
+    one = assess([A, B], [(A, REFUSED), (B, WELL)], "", NOW + 7)
+    refused = Reason("invalid_token", f"{A}: Invalid token", 7.0)
+    assert one == Health(ready=False, halted=False, halted_for_s=0.0, reasons=(refused,))
+    later = LaneHealth(halted="not_found", halted_since=NOW + 2)
+    latest = LaneHealth(halted="not_found", halted_since=NOW + 4)
+    both = assess([A, B], [(A, REFUSED), (B, latest), (B, later)], "", NOW + 7)
+    assert (both.ready, both.halted, both.halted_for_s) == (False, True, 5.0)
+
+
+def test_health_tells_what_halts_before_what_fails() -> None:
+    """The first reason is why the client is halted, if it is; each is told once, by however many lanes."""
+    failing = LaneHealth(failure="reset", failing_since=NOW + 1, is_confirming=False)
+    lanes = [(A, failing), (A, failing), (B, LaneHealth(halted="not_found", halted_since=NOW)), (A, WELL)]
+    assert assess([A, B], lanes, "worker failed", NOW + 3).reasons == (
+        Reason("not_found", f"{B}: not_found", 3.0),
+        Reason("endpoint", f"{A}: reset", 2.0),
+        Reason("acks_never", f"{A}: takes events but confirms none of them", 0.0),
+        Reason("internal", "worker failed", 0.0),
+    )

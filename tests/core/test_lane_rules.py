@@ -24,6 +24,7 @@ from splunk_hec._actions import PollAcks, Post, Probe, Rest, Settled, Wait
 from splunk_hec._channels import IDLE_CHANNEL_S, MAX_DRAINING
 from splunk_hec._endpoint import MAX_STRANGE
 from splunk_hec._gzip import Fast
+from splunk_hec._lane import MAX_UNUSED_IDS
 from splunk_hec.events import OutcomeKind
 from splunk_hec.testing import Reply, TransportError, accepted, refused
 
@@ -74,6 +75,7 @@ def test_prefix_counts_as_delivered_without_acks() -> None:
     lane.post(accepted(), "c")
     assert lane.delivered == "ac"
     assert lane.rejected == {"b": "invalid_event"}
+    assert [item.answer and item.answer.status for item in lane.settled] == [400, 400, 200]
 
 
 def test_good_event_is_not_rejected_where_code_7_counts_from_1() -> None:
@@ -334,6 +336,45 @@ def test_retry_after_is_honoured() -> None:
     assert lane.clock.now + 10 <= action.until <= lane.clock.now + 11
 
 
+def test_retry_after_may_be_a_date() -> None:
+    """A date is read by the clock on the wall, and waited for by the one that never jumps."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(Reply(503, b'{"text":"busy","code":9}', retry_after="Tue, 14 Nov 2023 22:13:30 GMT"))
+    action = lane.next()
+    assert isinstance(action, Wait)
+    assert lane.clock.now + 10 <= action.until <= lane.clock.now + 11
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure"),
+    [
+        (refused(503, 9, "Server is busy"), "Server is busy"),
+        (refused(503, 9), "HTTP 503"),
+        (LOST, "the connection was reset"),
+        (refused(403, 4, "Invalid token"), "Invalid token"),
+    ],
+)
+def test_health_says_what_failed_last(reply: Reply | TransportError, failure: str) -> None:
+    """Whoever looks why nothing moves finds the server's own words, or at least its status."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(reply)
+    assert lane.lane.health().failure == failure
+    assert lane.lane.health().halted_text in ("", failure)
+
+
+def test_tries_are_counted_from_the_first_on() -> None:
+    """A batch knows how often it was posted, and when for the first time."""
+    lane = Driver()
+    lane.give("a")
+    for attempt in (1, 2, 3):
+        post = lane.wait_for(Post)
+        lane.lane.on_post(post, LOST, lane.clock.now, 1_700_000_000.0 + attempt)
+        assert post.batch.attempts == attempt
+        assert post.batch.first_attempt_s == 1_700_000_001.0
+
+
 def test_413_halves_and_keeps_later_batches_small() -> None:
     """What is too large is halved, and what comes after it is not sent as large again."""
     lane = Driver()
@@ -439,6 +480,7 @@ def test_token_without_acks_halts_where_they_are_required() -> None:
     lane.give("ab")
     lane.post(accepted())
     assert lane.halted == "acks_disabled"
+    assert lane.resends == [("unknown_reply", "ab")]  # it was taken, and will be there twice
     assert not lane.settled
     lane.poll(refused(400, 14, "ACK is disabled"))
     assert lane.halted == "acks_disabled"
@@ -598,6 +640,67 @@ def test_ack_query_refused_by_the_deployment_resolves_nothing(status: int) -> No
     assert lane.asked == {"C0": [0]}
 
 
+def test_ack_queries_that_fail_hold_up_no_post() -> None:
+    """An outage of /ack is told and delays nothing; one good answer ends it."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    lane.clock.advance(1)
+    lane.poll(LOST)
+    assert lane.lane.health().failure == "ack queries are not answered"
+    assert isinstance(lane.next(), Post)
+    lane.lane.work.todo.clear()
+    lane.poll(told({}))
+    assert lane.lane.health().failure == ""
+
+
+def test_unknown_ack_mode_holds_up_everything() -> None:
+    """Before it is known whether the token has acknowledgements, failing queries back off like POSTs."""
+    lane = Driver(acks=None)
+    lane.give("a")
+    lane.poll(HTML_503, [0])
+    assert isinstance(lane.next(), Wait)
+
+
+def test_answered_ack_query_does_not_end_the_back_off_of_posts() -> None:
+    """That /ack answers says nothing about POSTs: the next one still waits, and health still tells why."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    for _ in range(3):
+        lane.post(NOT_SENT)
+    lane.poll(told({}))
+    assert lane.lane.health().failure == "connection refused"
+    assert lane.lane.endpoint.is_backing_off
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (refused(403, 1, "Token disabled"), "Token disabled"),
+        (LOST, "the connection was reset"),
+        (refused(503, 9, "Server is busy"), "Server is busy"),
+    ],
+)
+def test_health_says_what_a_probe_was_told(reply: Reply | TransportError, text: str) -> None:
+    """What the latest probe met stands in health: another refusal, or what failed."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(refused(403, 4, "Invalid token"))
+    lane.probe(reply)
+    health = lane.lane.health()
+    assert text == (health.halted_text if health.halted == "token_disabled" else health.failure)
+
+
+def test_halt_that_an_ack_query_showed_says_so() -> None:
+    """Whoever reads why it halted learns that POSTs may look well."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(accepted(0))
+    lane.poll(refused(403, 4))
+    assert lane.lane.health().halted_text == "said in answer to an ack query"
+
+
 def test_unreadable_ack_mode_asks_again_before_the_first_post() -> None:
     """With ack=auto nothing is posted until the token's mode is known."""
     lane = Driver(acks=None)
@@ -608,6 +711,10 @@ def test_unreadable_ack_mode_asks_again_before_the_first_post() -> None:
     assert lane.halted == "invalid_token"
     lane.poll(told({0: False}), [0])
     assert not lane.halted
+    assert lane.notes[-2:] == [
+        "http://test: acknowledgements are on for this token",
+        "http://test healed: invalid_token",
+    ]
     lane.post(accepted(7), "a")
     lane.poll(told({7: True}))
     assert lane.delivered == "a"
@@ -635,6 +742,15 @@ def test_with_acks_off_ids_are_fetched_so_that_the_server_does_not_fill_up() -> 
     assert lane.lane.health().failure == ""
     lane.poll(told({0: True}), [0])
     assert lane.asked == {}
+
+
+def test_ids_that_nobody_needs_are_bounded() -> None:
+    """With acks off and a silent /ack, the oldest ids are forgotten: they only free the server's memory."""
+    lane = Driver(acks=False)
+    for ack_id in range(MAX_UNUSED_IDS + 2):
+        lane.give("a")
+        lane.lane.on_post(_post_of(lane), accepted(ack_id), lane.clock.now, 0.0)
+    assert lane.asked == {"C0": list(range(2, MAX_UNUSED_IDS + 2))}
 
 
 def test_lost_reply_with_acks_off_resends_itself_only() -> None:
@@ -1174,6 +1290,31 @@ def test_id_on_a_probe_is_compared_as_well() -> None:
     assert lane.resends == [("channel_reset", "a")]
 
 
+def test_good_probe_spares_the_channel() -> None:
+    """A probe whose answer brings no id proves nothing against what is asked there."""
+    lane = Driver()
+    lane.give("a", "b")
+    first = lane.post(accepted(0), "a")
+    lane.post(refused(403, 4), "b")
+    lane.probe(refused(403, 4))
+    lane.probe(PROBED_WELL)
+    assert lane.post(accepted(1), "b").channel is first.channel
+    assert lane.asked == {"C0": [0, 1]}
+    assert not lane.resends
+
+
+def test_resets_that_probes_show_count_as_well() -> None:
+    """Rule 5 holds for probes: three answers with old ids in a minute, and the balancer is not sticky."""
+    lane = Driver()
+    lane.give("a", "b")
+    for _ in range(3):
+        lane.post(accepted(5), "a")
+        lane.post(refused(403, 4), "b")
+        lane.probe(refused(400, 5, ack_id=5))
+    assert lane.resends == [("channel_reset", "a")] * 3
+    assert len([note for note in lane.notes if "not sticky" in note]) == 1
+
+
 def test_first_id_may_be_anything() -> None:
     """Splunk starts at 0, others at 1 or elsewhere; gaps are taken as they come."""
     lane = Driver()
@@ -1300,7 +1441,8 @@ def test_endpoint_left_for_good_is_polled_for_half_a_minute() -> None:
     lane.next()
     assert [batch.manifest for batch in lane.surrendered] == [["b"], ["a"]]
     assert lane.asked == {}
-    assert "left" in lane.retired or "C0" in lane.gone
+    assert set(lane.retired) == {"left"}
+    assert "C0" in lane.gone
 
 
 def test_refused_configured_index_stays_where_it_is() -> None:
@@ -1360,6 +1502,33 @@ def test_give_up_after_settles_what_waits_and_what_is_asked() -> None:
     assert lane.asked == {}
 
 
+def test_give_up_after_holds_before_the_first_post() -> None:
+    """What waits only for the token's ack mode has an age as well, though there is no channel yet."""
+    lane = Driver(acks=None, give_up_after_s=100.0)
+    lane.give("a")
+    lane.clock.advance(101)
+    lane.next()
+    assert lane.named(OutcomeKind.GAVE_UP) == "a"
+    assert lane.settled[0].text == "the deadline is spent"
+
+
+@pytest.mark.parametrize("is_halted", [True, False])
+def test_nothing_goes_out_before_a_fresh_channel_is_due(is_halted: bool) -> None:
+    """Where too many channels were used up, a probe waits for the next one like an event."""
+    lane = Driver()
+    lane.give("a")
+    if is_halted:
+        lane.post(refused(403, 4))
+        lane.clock.advance(1)
+    channels = lane.lane.channels
+    while (active := channels.active(lane.clock.now)) is not None:
+        channels.retire(active, "unknown_reply")
+    action = lane.next()
+    assert isinstance(action, Wait)
+    assert action.until == channels.due(lane.clock.now) > lane.clock.now
+    assert isinstance(lane.wait_for_any(), Probe if is_halted else Post)
+
+
 def test_aborted_stream_is_not_posted_and_not_asked() -> None:
     """What an aborted stream left is dropped wherever it waits; other streams' batches go on."""
     lane = Driver()
@@ -1382,7 +1551,9 @@ def test_poll_of_aborted_ids_alone_is_not_sent() -> None:
     lane.post(accepted(0))
     owner.is_aborted = True
     lane.clock.advance(1)
-    assert lane.idles()
+    action = lane.next()
+    assert isinstance(action, Rest)
+    assert action.until > lane.clock.now
     assert lane.asked == {}
 
 
