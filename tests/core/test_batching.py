@@ -238,3 +238,39 @@ def test_batch_without_any_body_is_an_error_of_ours() -> None:
     batch.wire(CODEC)
     with pytest.raises(AssertionError, match="neither a body"):
         batch.body(None)
+
+
+def test_pieces_carry_on_what_their_whole_has_been_through() -> None:
+    """A piece belongs to the same stream and has the same age, tries and history; its ids show the cut."""
+    owner = Owner()
+    batch = Batch(
+        "17", b"a\nb\nc", ["a", "b", "c"], owner=owner, charge_bytes=10, sealed_at=5.0, query="index=i"
+    )
+    assert (batch.attempts, batch.first_attempt_s, batch.moves) == (0, 0.0, 0)
+    assert [batch.is_queued, batch.is_settled, batch.is_plain, batch.cause] == [False, False, False, None]
+    batch.attempts, batch.first_attempt_s, batch.moves, batch.is_plain = 2, 1_700_000_000.5, 1, True
+    pieces = batch.cut([1], None)
+    assert batch.is_settled
+    assert [(piece.id, piece.body(None), piece.manifest) for piece in pieces] == [
+        ("17.0", b"a", ["a"]),
+        ("17.1", b"b\nc", ["b", "c"]),
+    ]
+    for piece in pieces:
+        assert (piece.owner, piece.sealed_at, piece.query) == (owner, 5.0, "index=i")
+        assert (piece.attempts, piece.first_attempt_s, piece.moves) == (2, 1_700_000_000.5, 1)
+        assert piece.is_plain
+        assert [piece.is_settled, piece.is_queued, piece.live] == [False, False, []]
+    assert [piece.charge_bytes for piece in pieces] == [3, 7], "the last one takes what division leaves over"
+
+
+def test_packing_gives_back_what_it_saves() -> None:
+    """The charge falls from the body's size to the packed one's; a piece has had its saving already."""
+    batch = batch_of("a" * 50)
+    charged = batch.charge_bytes
+    packed = batch.wire(CODEC)
+    assert batch.take_saving() == batch.size_bytes - len(packed)
+    assert batch.charge_bytes == charged - (batch.size_bytes - len(packed))
+    assert batch.wire(CODEC) is packed
+    for piece in batch.cut([25], CODEC):
+        piece.wire(CODEC)
+        assert piece.take_saving() == 0
