@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec._batching import Batch, BatchBuilder
+from splunk_hec._batching import Batch, BatchBuilder, Lines
 from splunk_hec._block import Block
 from splunk_hec._gzip import Fast
 
@@ -274,3 +274,12 @@ def test_packing_gives_back_what_it_saves() -> None:
     for piece in batch.cut([25], CODEC):
         piece.wire(CODEC)
         assert piece.take_saving() == 0
+
+
+def test_lines_of_a_failed_batch_are_unpacked_when_they_are_looked_at() -> None:
+    """An outcome that keeps lines gives the envelopes back, from the packed body too, more than once."""
+    batch = batch_of("ab")
+    envelopes = batch.envelopes(None)
+    batch.wire(CODEC)
+    kept = Lines(batch, CODEC)
+    assert list(kept) == list(kept) == envelopes
