@@ -264,7 +264,9 @@ def test_probe_shows_whether_the_deployment_is_well(reply: Reply | TransportErro
     assert judge_probe(reply) == verdict
 
 
-@pytest.mark.parametrize("reply", [accepted(0), refused(400, 6), Reply(413, PAGE), Reply(200, PAGE)])
+@pytest.mark.parametrize(
+    "reply", [accepted(), accepted(0), refused(400, 6), Reply(413, PAGE), Reply(200, PAGE)]
+)
 def test_probe_answered_with_nonsense_is_strange(reply: Reply) -> None:
     """Whoever accepts an empty request, or blames an event of it, is no HEC."""
     verdict = judge_probe(reply)
