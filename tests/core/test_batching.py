@@ -222,6 +222,7 @@ def test_charge_counts_lines_and_what_the_caller_holds() -> None:
     one.add(Block.of([b"f"]), [2], 5, 1.0)
     batch = one.seal("1", 1.0)
     assert batch is not None
+    assert batch.id == "1"
     assert batch.charge_bytes == (3 + 1 + 2 + 1 + 50) + (1 + 1 + 5)
 
 
@@ -260,7 +261,23 @@ def test_pieces_carry_on_what_their_whole_has_been_through() -> None:
         assert (piece.attempts, piece.first_attempt_s, piece.moves) == (2, 1_700_000_000.5, 1)
         assert piece.is_plain
         assert [piece.is_settled, piece.is_queued, piece.live] == [False, False, []]
-    assert [piece.charge_bytes for piece in pieces] == [3, 7], "the last one takes what division leaves over"
+    assert sum(piece.charge_bytes for piece in pieces) == 10
+
+
+def test_pieces_share_the_charge_by_their_events() -> None:
+    """Each piece is charged for its share, and the last one takes what division leaves over."""
+    batch = Batch("1", b"a\nb\nc\nd\ne", list("abcde"), owner=Owner(), charge_bytes=14, sealed_at=5.0)
+    assert [piece.charge_bytes for piece in batch.cut([1, 3], None)] == [2, 5, 7]
+
+
+def test_a_sealed_batch_belongs_to_the_stream_that_gathered_it() -> None:
+    """Outcomes find their stream by the batch's owner."""
+    owner = Owner()
+    one = BatchBuilder(owner, max_bytes=MAX_BYTES, max_events=MAX_EVENTS)
+    one.add(block_of([b"x"]), [0], 0, 1.0)
+    batch = one.seal("1", 1.0)
+    assert batch is not None
+    assert batch.owner is owner
 
 
 def test_packing_gives_back_what_it_saves() -> None:
@@ -269,6 +286,7 @@ def test_packing_gives_back_what_it_saves() -> None:
     charged = batch.charge_bytes
     packed = batch.wire(CODEC)
     assert batch.take_saving() == batch.size_bytes - len(packed)
+    assert batch.take_saving() == 0
     assert batch.charge_bytes == charged - (batch.size_bytes - len(packed))
     assert batch.wire(CODEC) is packed
     for piece in batch.cut([25], CODEC):
