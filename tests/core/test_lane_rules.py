@@ -182,14 +182,14 @@ def test_channel_that_is_known_to_count_from_1_is_not_doubted() -> None:
     """Once number 1 was seen to mean the first event, it hides no id, whatever becomes of that event."""
     lane = Driver()
     owner = Owner()
-    lane.give("z", "Ab", batch_of("Cd", owner=owner, index="nope"), "e", index="nope")
+    lane.give("z", "Ab", batch_of("Cd", owner=owner, index="nope"), "ef", index="nope")
     first = lane.post(accepted(0), "z")
     lane.post(bad(7, 1), "Ab")
     lane.post(bad(7, 1), "A")
     lane.post(accepted(1), "b")
     lane.post(bad(7, 1), "Cd")
     owner.is_aborted = True
-    assert lane.post(accepted(2), "e").channel is first.channel
+    assert lane.post(accepted(2), "ef").channel is first.channel
     assert lane.asked == {"C0": [0, 1, 2]}
 
 
@@ -680,6 +680,7 @@ def test_answered_ack_query_does_not_end_the_back_off_of_posts() -> None:
         (refused(403, 1, "Token disabled"), "Token disabled"),
         (LOST, "the connection was reset"),
         (refused(503, 9, "Server is busy"), "Server is busy"),
+        (refused(400, 6, "odd"), "an empty request was answered with 400 odd"),
     ],
 )
 def test_health_says_what_a_probe_was_told(reply: Reply | TransportError, text: str) -> None:
@@ -1512,13 +1513,23 @@ def test_give_up_after_holds_before_the_first_post() -> None:
     assert lane.settled[0].text == "the deadline is spent"
 
 
-@pytest.mark.parametrize("is_halted", [True, False])
-def test_nothing_goes_out_before_a_fresh_channel_is_due(is_halted: bool) -> None:
+@pytest.mark.parametrize(
+    ("settings", "reply"),
+    [
+        ({}, None),
+        ({}, refused(403, 4)),
+        ({"may_leave": True}, NOT_SENT),
+        ({"configured_indexes": frozenset({"main"})}, bad(7, 1)),
+    ],
+)
+def test_nothing_goes_out_before_a_fresh_channel_is_due(
+    settings: dict[str, object], reply: Reply | TransportError | None
+) -> None:
     """Where too many channels were used up, a probe waits for the next one like an event."""
-    lane = Driver()
-    lane.give("a")
-    if is_halted:
-        lane.post(refused(403, 4))
+    lane = Driver(**settings)
+    lane.give("A", index="main")
+    if reply is not None:
+        lane.post(reply)
         lane.clock.advance(1)
     channels = lane.lane.channels
     while (active := channels.active(lane.clock.now)) is not None:
@@ -1526,7 +1537,7 @@ def test_nothing_goes_out_before_a_fresh_channel_is_due(is_halted: bool) -> None
     action = lane.next()
     assert isinstance(action, Wait)
     assert action.until == channels.due(lane.clock.now) > lane.clock.now
-    assert isinstance(lane.wait_for_any(), Probe if is_halted else Post)
+    assert isinstance(lane.wait_for_any(), Post | Probe)
 
 
 def test_aborted_stream_is_not_posted_and_not_asked() -> None:
