@@ -222,7 +222,7 @@ def test_charge_counts_lines_and_what_the_caller_holds() -> None:
     one.add(Block.of([b"f"]), [2], 5, 1.0)
     batch = one.seal("1", 1.0)
     assert batch is not None
-    assert batch.id == "1"
+    assert (batch.id, batch.query) == ("1", "")
     assert batch.charge_bytes == (3 + 1 + 2 + 1 + 50) + (1 + 1 + 5)
 
 
@@ -301,3 +301,12 @@ def test_lines_of_a_failed_batch_are_unpacked_when_they_are_looked_at() -> None:
     batch.wire(CODEC)
     kept = Lines(batch, CODEC)
     assert list(kept) == list(kept) == envelopes
+
+
+def test_a_packed_batch_can_still_be_sent_plain() -> None:
+    """If something on the way minds the compressed form, the plain one is made from it again."""
+    batch = batch_of("ab")
+    body = batch.body(None)
+    assert batch.wire(CODEC) != body
+    batch.is_plain = True
+    assert batch.wire(CODEC) == body
