@@ -192,6 +192,14 @@ def test_room_is_what_fits(given_lines: list[bytes]) -> None:
     assert room == builder().room(Block.of(given_lines)) == max(1, fitting)
 
 
+def test_lines_fill_a_batch_to_its_last_byte() -> None:
+    """Three lines of nine bytes with their ends are thirty: all three fit, and a fourth does not."""
+    four = block_of([b"x" * 9] * 4)
+    assert builder(max_bytes=30).room(four) == 3
+    assert builder(max_bytes=29).room(four) == 2
+    assert builder(max_bytes=40).room(four) == 4
+
+
 def test_linger_counts_from_the_first_event() -> None:
     """The age of an open batch is that of its oldest event, and starts anew after a seal."""
     one = builder()
@@ -267,7 +275,9 @@ def test_pieces_carry_on_what_their_whole_has_been_through() -> None:
 def test_pieces_share_the_charge_by_their_events() -> None:
     """Each piece is charged for its share, and the last one takes what division leaves over."""
     batch = Batch("1", b"a\nb\nc\nd\ne", list("abcde"), owner=Owner(), charge_bytes=14, sealed_at=5.0)
-    assert [piece.charge_bytes for piece in batch.cut([1, 3], None)] == [2, 5, 7]
+    pieces = batch.cut([1, 3], None)
+    assert [piece.charge_bytes for piece in pieces] == [2, 5, 7]
+    assert {piece.query for piece in pieces} == {""}
 
 
 def test_a_sealed_batch_belongs_to_the_stream_that_gathered_it() -> None:
