@@ -220,7 +220,7 @@ def judge(reply: Reply | TransportError, answer: Answer, *, needs_ack_id: bool) 
     if 300 <= status < 400:
         return Halt("redirected")
     if status < 400 or status >= 500 or status == 408:
-        return Unknown(f"HTTP {status} {answer.text}".rstrip())
+        return Unknown(f"HTTP {status} {answer.text}".rstrip() if answer.is_splunk else answer.text)
     return _judge_4xx(answer)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec._batching import Batch, BatchBuilder
+from splunk_hec._batching import Batch, BatchBuilder, Lines
 from splunk_hec._block import Block
 from splunk_hec._gzip import Fast
 
@@ -192,6 +192,14 @@ def test_room_is_what_fits(given_lines: list[bytes]) -> None:
     assert room == builder().room(Block.of(given_lines)) == max(1, fitting)
 
 
+def test_lines_fill_a_batch_to_its_last_byte() -> None:
+    """Three lines of nine bytes with their ends are thirty: all three fit, and a fourth does not."""
+    four = block_of([b"x" * 9] * 4)
+    assert builder(max_bytes=30).room(four) == 3
+    assert builder(max_bytes=29).room(four) == 2
+    assert builder(max_bytes=40).room(four) == 4
+
+
 def test_linger_counts_from_the_first_event() -> None:
     """The age of an open batch is that of its oldest event, and starts anew after a seal."""
     one = builder()
@@ -222,6 +230,7 @@ def test_charge_counts_lines_and_what_the_caller_holds() -> None:
     one.add(Block.of([b"f"]), [2], 5, 1.0)
     batch = one.seal("1", 1.0)
     assert batch is not None
+    assert (batch.id, batch.query) == ("1", "")
     assert batch.charge_bytes == (3 + 1 + 2 + 1 + 50) + (1 + 1 + 5)
 
 
@@ -238,3 +247,76 @@ def test_batch_without_any_body_is_an_error_of_ours() -> None:
     batch.wire(CODEC)
     with pytest.raises(AssertionError, match="neither a body"):
         batch.body(None)
+
+
+def test_pieces_carry_on_what_their_whole_has_been_through() -> None:
+    """A piece belongs to the same stream and has the same age, tries and history; its ids show the cut."""
+    owner = Owner()
+    batch = Batch(
+        "17", b"a\nb\nc", ["a", "b", "c"], owner=owner, charge_bytes=10, sealed_at=5.0, query="index=i"
+    )
+    assert (batch.attempts, batch.first_attempt_s, batch.moves) == (0, 0.0, 0)
+    assert [batch.is_queued, batch.is_settled, batch.is_plain, batch.cause] == [False, False, False, None]
+    batch.attempts, batch.first_attempt_s, batch.moves, batch.is_plain = 2, 1_700_000_000.5, 1, True
+    pieces = batch.cut([1], None)
+    assert batch.is_settled
+    assert [(piece.id, piece.body(None), piece.manifest) for piece in pieces] == [
+        ("17.0", b"a", ["a"]),
+        ("17.1", b"b\nc", ["b", "c"]),
+    ]
+    for piece in pieces:
+        assert (piece.owner, piece.sealed_at, piece.query) == (owner, 5.0, "index=i")
+        assert (piece.attempts, piece.first_attempt_s, piece.moves) == (2, 1_700_000_000.5, 1)
+        assert piece.is_plain
+        assert [piece.is_settled, piece.is_queued, piece.live] == [False, False, []]
+    assert sum(piece.charge_bytes for piece in pieces) == 10
+
+
+def test_pieces_share_the_charge_by_their_events() -> None:
+    """Each piece is charged for its share, and the last one takes what division leaves over."""
+    batch = Batch("1", b"a\nb\nc\nd\ne", list("abcde"), owner=Owner(), charge_bytes=14, sealed_at=5.0)
+    pieces = batch.cut([1, 3], None)
+    assert [piece.charge_bytes for piece in pieces] == [2, 5, 7]
+    assert {piece.query for piece in pieces} == {""}
+
+
+def test_a_sealed_batch_belongs_to_the_stream_that_gathered_it() -> None:
+    """Outcomes find their stream by the batch's owner."""
+    owner = Owner()
+    one = BatchBuilder(owner, max_bytes=MAX_BYTES, max_events=MAX_EVENTS)
+    one.add(block_of([b"x"]), [0], 0, 1.0)
+    batch = one.seal("1", 1.0)
+    assert batch is not None
+    assert batch.owner is owner
+
+
+def test_packing_gives_back_what_it_saves() -> None:
+    """The charge falls from the body's size to the packed one's; a piece has had its saving already."""
+    batch = batch_of("a" * 50)
+    charged = batch.charge_bytes
+    packed = batch.wire(CODEC)
+    assert batch.take_saving() == batch.size_bytes - len(packed)
+    assert batch.take_saving() == 0
+    assert batch.charge_bytes == charged - (batch.size_bytes - len(packed))
+    assert batch.wire(CODEC) is packed
+    for piece in batch.cut([25], CODEC):
+        piece.wire(CODEC)
+        assert piece.take_saving() == 0
+
+
+def test_lines_of_a_failed_batch_are_unpacked_when_they_are_looked_at() -> None:
+    """An outcome that keeps lines gives the envelopes back, from the packed body too, more than once."""
+    batch = batch_of("ab")
+    envelopes = batch.envelopes(None)
+    batch.wire(CODEC)
+    kept = Lines(batch, CODEC)
+    assert list(kept) == list(kept) == envelopes
+
+
+def test_a_packed_batch_can_still_be_sent_plain() -> None:
+    """If something on the way minds the compressed form, the plain one is made from it again."""
+    batch = batch_of("ab")
+    body = batch.body(None)
+    assert batch.wire(CODEC) != body
+    batch.is_plain = True
+    assert batch.wire(CODEC) == body

@@ -84,6 +84,25 @@ def test_oversize_event_can_be_sent_at_all() -> None:
     assert not budget.try_acquire(1_000, 1)
 
 
+def test_a_budget_can_be_filled_to_the_last_byte() -> None:
+    """What is allowed may be used: only a byte or an event more is refused."""
+    budget = Budget(100, 10)
+    assert budget.try_acquire(60, 1)
+    assert not budget.has_room(41, 1)
+    assert budget.try_acquire(40, 1)
+    assert budget.used_share == 1.0
+
+
+def test_bytes_alone_can_be_given_back() -> None:
+    """A body that was packed gives back what that saved, while its events stay."""
+    budget = Budget(100, 10)
+    budget.force(100, 2)
+    budget.release(60, 0)
+    assert (budget.used_bytes, budget.used_events) == (40, 2)
+    budget.release(0, 1)
+    assert (budget.used_bytes, budget.used_events) == (40, 1)
+
+
 def test_release_wakes_whoever_waits() -> None:
     """A caller that waits for room goes on as soon as something is settled."""
     budget = Budget(100, 10)

@@ -65,6 +65,23 @@ def test_no_id_that_a_restart_can_have_reissued_is_asked(steps: list[int], silen
     assert {attempt.ack_id for attempt in ended} | set(channel.asked) == set(ids)
 
 
+def test_a_gap_that_a_refusal_explains_leaves_later_ids_safe() -> None:
+    """Rule 3: a reply without an id may have used one up; ids behind it are still numbered by us alone."""
+    channel = channel_with(0)
+    channel.note_reply(None, NOW)
+    for ack_id in (2, 3, 4):
+        assert channel.note_reply(ack_id, NOW)
+        channel.ask(Attempt(batch_of("a"), channel, ack_id, NOW, 60.0))
+    assert [attempt.ack_id for attempt in channel.retire_after_unknown()] == [0, 2]
+    assert list(channel.asked) == [3, 4]
+
+
+def test_no_id_is_safe_where_numbering_starts_above_one() -> None:
+    """Rule 3: a first id of 2 shows that others move the counter: a lost POST may have any of the ids."""
+    channel = channel_with(2, 3, 4, 5, 6)
+    assert [attempt.ack_id for attempt in channel.retire_after_unknown()] == [2, 3, 4, 5, 6]
+
+
 def test_unknown_post_on_a_fresh_channel_ends_nothing() -> None:
     """Without an id read there, no id can be confirmed falsely."""
     channel = Channel("C", NOW)
@@ -86,8 +103,25 @@ def test_expiry_counts_from_the_reply() -> None:
     """The deadline runs from the reply with the id, and the id is asked from then on."""
     attempt = Attempt(batch_of("ab"), Channel("C0", NOW), 3, NOW, 60.0)
     assert attempt.deadline == NOW + 60
+    assert attempt.next_ask == NOW
     assert not attempt.is_expired
     assert repr(attempt) == "<Attempt C0/3 of <Batch ab | 2 events 27 B | attempts 0>>"
+
+
+def test_an_id_is_ended_as_often_as_one_likes() -> None:
+    """What ends an id need not know whether another rule has ended it before."""
+    channel = channel_with(0, 1)
+    attempt = channel.asked[0]
+    channel.end(attempt)
+    channel.end(attempt)
+    assert list(channel.asked) == [1]
+
+
+def test_a_channel_shows_the_start_of_its_guid() -> None:
+    """Eight digits find a GUID in a log; a line is not filled with more."""
+    channel = Channel("0123456789abcdef", NOW)
+    assert repr(channel) == "<Channel 01234567 active | ids None..None | asks 0>"
+    assert repr(Attempt(None, channel, 3, NOW, 60.0)) == "<Attempt 01234567/3 of None>"
 
 
 def test_retired_channel_is_kept_as_long_as_something_is_asked_there() -> None:
@@ -120,6 +154,7 @@ def test_channel_apart_is_never_posted_to() -> None:
     """A question of no concern to our ids goes on a GUID of its own, which leaves nothing behind."""
     every = channels()
     apart = every.apart(NOW)
+    assert apart.id == "C0"
     assert apart.state is not State.ACTIVE
     assert opened(every) is not apart
     every.tidy(apart)
@@ -138,7 +173,7 @@ def test_idle_channel_with_ids_asked_is_kept() -> None:
 
 
 def test_fresh_channels_come_at_a_limited_rate() -> None:
-    """After a burst, a fresh GUID is due only later; until then there is none to post on."""
+    """After a burst of 16, ten fresh GUIDs a second are due; until then there is none to post on."""
     every = channels()
     for _ in range(100):
         active = every.active(NOW)
@@ -146,7 +181,8 @@ def test_fresh_channels_come_at_a_limited_rate() -> None:
             break
         every.retire(active, "unknown_reply")
     assert active is None
-    assert every.due(NOW) > NOW
+    assert len(every.retired) == 16
+    assert every.due(NOW) == NOW + 0.1
     assert every.active(every.due(NOW) + 0.001) is not None
 
 
@@ -173,6 +209,8 @@ def test_three_resets_in_a_minute_mean_an_unsticky_balancer() -> None:
     assert [every.note_reset(NOW + second) for second in (0, 1, 2, 3)] == [False, False, True, False]
     assert every.is_unsticky(NOW + 3 + UNSTICKY_S - 1)
     assert not every.is_unsticky(NOW + 3 + UNSTICKY_S)
+    later = NOW + 5_000
+    assert [every.note_reset(later + second) for second in (0, 30, 60)] == [False, False, True]
     later = NOW + 10_000
     assert not any(every.note_reset(later + 31 * number) for number in range(3 * MAX_RESETS))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from hec_lane import LongestJitter
 
+from splunk_hec._actions import LaneHealth
 from splunk_hec._endpoint import MAX_STRANGE, Endpoint
+from splunk_hec._health import Health, Reason, assess
 
 NOW = 1_000.0
 
@@ -17,6 +19,7 @@ def endpoint() -> Endpoint:
 def test_failures_back_off_and_are_told_from_the_first_on() -> None:
     """Health shows since when it fails and what failed last; one success ends that."""
     one = endpoint()
+    assert one.health(is_confirming=True) == LaneHealth()
     one.fail(NOW, "refused")
     assert one.not_before == NOW + 0.5
     one.fail(NOW + 1, "reset")
@@ -29,6 +32,16 @@ def test_failures_back_off_and_are_told_from_the_first_on() -> None:
     assert not one.is_backing_off
     assert one.failing_since is None
     assert repr(one) == "http://test | ok"
+    assert one.health(is_confirming=True) == LaneHealth()
+
+
+def test_an_answer_of_any_kind_shows_that_it_is_alive() -> None:
+    """A refusal of an event is a judgement: nothing fails any more."""
+    one = endpoint()
+    one.fail(NOW, "reset")
+    one.answered()
+    assert not one.is_backing_off
+    assert one.health(is_confirming=True) == LaneHealth()
 
 
 def test_overload_slows_the_pace_for_a_while() -> None:
@@ -36,6 +49,7 @@ def test_overload_slows_the_pace_for_a_while() -> None:
     one = endpoint()
     one.busy(NOW, "Server is busy", 10.0)
     assert one.not_before == NOW + 10.5
+    assert one.failure == "Server is busy"
     gaps = []
     now = NOW + 100
     while not gaps or gaps[-1]:
@@ -73,17 +87,29 @@ def test_strange_replies_halt_only_in_a_row() -> None:
     ):
         for _ in range(MAX_STRANGE - 1):
             one.unknown(NOW, "html", is_strange=True)
+            assert one.failure == "html"
+        assert one.halted is None
         breaker()
         assert one.halted is None
-    for _ in range(MAX_STRANGE):
+    for _ in range(MAX_STRANGE - 1):
         one.unknown(NOW, "html", is_strange=True)
+    assert one.halted is None
+    one.unknown(NOW, "html", is_strange=True)
     assert one.is_halted_for("strange_replies")
+    assert one.health(is_confirming=True).halted_text == "html"
 
 
 def test_halt_is_said_once_and_healed_once() -> None:
     """One line when it halts, one when it heals, none while it stays halted."""
     one = endpoint()
     one.halt("invalid_token", NOW, "Invalid token")
+    assert one.health(is_confirming=True) == LaneHealth(
+        halted="invalid_token",
+        halted_text="Invalid token",
+        halted_since=NOW,
+        failure="Invalid token",
+        failing_since=NOW,
+    )
     one.halt("token_disabled", NOW + 1, "Token disabled")
     one.still_halted(NOW + 3)
     assert one.notes == ["http://test halted: invalid_token (Invalid token)"]
@@ -114,9 +140,10 @@ def test_patience_ends_where_probes_go_well_and_posts_do_not() -> None:
     one = endpoint()
     one.halt("bad_index", NOW, "")
     one.heal(NOW + 1)
-    one.halt("bad_index", NOW + 2, "")
+    one.halt("bad_index", NOW + 2, "no such index")
     assert one.halted is not None
     assert one.halted.since == NOW
+    assert (one.halted.reason, one.halted.text) == ("bad_index", "no such index")
     one.heal(NOW + 3)
     one.accepted(NOW + 4, is_near_capacity=False)
     one.halt("bad_index", NOW + 5, "")
@@ -134,3 +161,60 @@ def test_ack_fault_is_known_as_one() -> None:
     one.heal(NOW)
     one.halt("acks_disabled", NOW, "")
     assert one.is_ack_fault
+
+
+def test_halt_without_a_text_is_told_by_its_reason() -> None:
+    """Where nothing was said, health names at least the kind of fault."""
+    one = endpoint()
+    one.halt("not_found", NOW, "")
+    assert one.failure == "not_found"
+
+
+def test_unanswered_ack_queries_hold_up_only_what_depends_on_them() -> None:
+    """Before the token's mode is known nothing can be posted; later, POSTs go on while queries fail."""
+    one = endpoint()
+    assert not one.is_ack_fault
+    one.unanswered(NOW, is_blocking=False)
+    assert (one.not_before, one.failing_since) == (0.0, NOW)
+    assert one.failure == "ack queries are not answered"
+    one.answered()
+    one.unanswered(NOW, is_blocking=True)
+    assert one.not_before == NOW + 0.5
+    assert one.failure == "ack queries are not answered"
+    one.halt("acks_disabled", NOW, "")
+    assert one.halted is not None
+    one.unanswered(NOW + 5, is_blocking=False)
+    assert one.halted.next_probe == NOW + 5 + 2
+
+
+A, B = "http://a", "http://b"
+WELL = LaneHealth()
+REFUSED = LaneHealth(halted="invalid_token", halted_text="Invalid token", halted_since=NOW, failure="x")
+
+
+def test_a_client_without_lanes_yet_is_ready() -> None:
+    """Before the first batch there is nothing to complain of."""
+    assert assess([A], [], "", NOW) == Health(ready=True, halted=False, halted_for_s=0.0, reasons=())
+
+
+def test_a_client_is_halted_once_every_endpoint_refuses_it() -> None:
+    """One that takes events is enough to go on; halted is counted from the last one that joined."""
+    one = assess([A, B], [(A, REFUSED), (B, WELL)], "", NOW + 7)
+    refused = Reason("invalid_token", f"{A}: Invalid token", 7.0)
+    assert one == Health(ready=False, halted=False, halted_for_s=0.0, reasons=(refused,))
+    later = LaneHealth(halted="not_found", halted_since=NOW + 2)
+    latest = LaneHealth(halted="not_found", halted_since=NOW + 4)
+    both = assess([A, B], [(A, REFUSED), (B, latest), (B, later)], "", NOW + 7)
+    assert (both.ready, both.halted, both.halted_for_s) == (False, True, 5.0)
+
+
+def test_health_tells_what_halts_before_what_fails() -> None:
+    """The first reason is why the client is halted, if it is; each is told once, by however many lanes."""
+    failing = LaneHealth(failure="reset", failing_since=NOW + 1, is_confirming=False)
+    lanes = [(A, failing), (A, failing), (B, LaneHealth(halted="not_found", halted_since=NOW)), (A, WELL)]
+    assert assess([A, B], lanes, "worker failed", NOW + 3).reasons == (
+        Reason("not_found", f"{B}: not_found", 3.0),
+        Reason("endpoint", f"{A}: reset", 2.0),
+        Reason("acks_never", f"{A}: takes events but confirms none of them", 0.0),
+        Reason("internal", "worker failed", 0.0),
+    )

@@ -20,10 +20,11 @@ from hec_lane import (
 )
 
 from splunk_hec import _protocol as protocol
-from splunk_hec._actions import PollAcks, Post, Probe, Rest, Wait
+from splunk_hec._actions import PollAcks, Post, Probe, Rest, Settled, Wait
 from splunk_hec._channels import IDLE_CHANNEL_S, MAX_DRAINING
 from splunk_hec._endpoint import MAX_STRANGE
 from splunk_hec._gzip import Fast
+from splunk_hec._lane import MAX_UNUSED_IDS
 from splunk_hec.events import OutcomeKind
 from splunk_hec.testing import Reply, TransportError, accepted, refused
 
@@ -74,6 +75,7 @@ def test_prefix_counts_as_delivered_without_acks() -> None:
     lane.post(accepted(), "c")
     assert lane.delivered == "ac"
     assert lane.rejected == {"b": "invalid_event"}
+    assert [item.answer and item.answer.status for item in lane.settled] == [400, 400, 200]
 
 
 def test_good_event_is_not_rejected_where_code_7_counts_from_1() -> None:
@@ -87,6 +89,19 @@ def test_good_event_is_not_rejected_where_code_7_counts_from_1() -> None:
     assert lane.rejected == {"B": "bad_index"}
     assert lane.delivered == "ac"
     assert lane.settled[0].bad_index == "nope"
+
+
+def test_the_event_that_code_7_names_is_sent_alone_wherever_it_stands() -> None:
+    """The number is counted from 1: what stands before is in, and only the named event is sent alone."""
+    lane = Driver()
+    lane.give("abcDe", index="nope")
+    lane.post(bad(7, 4, ack_id=0))
+    lane.post(bad(7, 1), "D")
+    lane.post(accepted(1), "e")
+    lane.confirm(0, 1)
+    assert lane.rejected == {"D": "bad_index"}
+    assert lane.delivered == "abce"
+    assert lane.resends == [("split", "D"), ("split", "e")]
 
 
 def test_bad_event_is_not_confirmed_where_code_7_counts_from_0() -> None:
@@ -140,6 +155,44 @@ def test_id_hidden_by_a_count_from_0_is_not_believed() -> None:
     assert lane.post(accepted(0)).channel is not first.channel
 
 
+@pytest.mark.parametrize("reply", [bad(6, 1), bad(7, 2)])
+def test_refusal_that_hides_the_id_of_its_prefix_ends_its_channel(reply: Reply) -> None:
+    """Only number 1 of code 7 may mean that nothing was taken; any other such refusal is a lost reply."""
+    lane = Driver()
+    lane.give("z", "abc", index="nope")
+    first = lane.post(accepted(0), "z")
+    lane.post(reply, "abc")
+    assert ("unknown_reply", "z") in lane.resends
+    lane.wait_for(Post)
+    assert first.channel is not lane.lane.channels.active(lane.clock.now)
+
+
+def test_refusal_of_one_event_hides_no_id() -> None:
+    """Before a single event nothing can have been taken, whatever number it is refused with."""
+    lane = Driver()
+    lane.give("z", "x", "b")
+    first = lane.post(accepted(0), "z")
+    lane.post(bad(6, 1), "x")
+    lane.post(refused(503, 9, number=1), "b")
+    assert lane.post(accepted(1), "b").channel is first.channel
+    assert lane.asked == {"C0": [0, 1]}
+
+
+def test_channel_that_is_known_to_count_from_1_is_not_doubted() -> None:
+    """Once number 1 was seen to mean the first event, it hides no id, whatever becomes of that event."""
+    lane = Driver()
+    owner = Owner()
+    lane.give("z", "Ab", batch_of("Cd", owner=owner, index="nope"), "ef", index="nope")
+    first = lane.post(accepted(0), "z")
+    lane.post(bad(7, 1), "Ab")
+    lane.post(bad(7, 1), "A")
+    lane.post(accepted(1), "b")
+    lane.post(bad(7, 1), "Cd")
+    owner.is_aborted = True
+    assert lane.post(accepted(2), "ef").channel is first.channel
+    assert lane.asked == {"C0": [0, 1, 2]}
+
+
 def test_doubt_that_cannot_be_cleared_is_a_lost_reply() -> None:
     """If the event that would show it is gone (its stream was aborted), the channel is given up."""
     lane = Driver()
@@ -153,7 +206,7 @@ def test_doubt_that_cannot_be_cleared_is_a_lost_reply() -> None:
     assert lane.post(accepted(1), "cd").channel is not first.channel
 
 
-@pytest.mark.parametrize("reply", [bad(6), bad(6, 17), bad(5), bad(5, 1)])
+@pytest.mark.parametrize("reply", [bad(6), bad(6, 4), bad(6, 17), bad(5), bad(5, 1)])
 def test_refusal_that_names_nobody_is_bisected(reply: Reply) -> None:
     """Without a usable number, halves are sent until the one at fault stands alone; only that is rejected."""
     lane = Driver(acks=False)
@@ -252,6 +305,18 @@ def test_busy_with_a_number_and_no_id_does_not_confirm_its_prefix() -> None:
     lane.post(accepted(1), "cd")
 
 
+def test_busy_behind_the_first_of_two_events_is_a_prefix_as_well() -> None:
+    """Number 1 of two: the first event is in under the reply's id; without one it may be in under any id."""
+    lane = Driver()
+    lane.give("ab", "cd")
+    first = lane.post(refused(503, 9, number=1, ack_id=0), "ab")
+    lane.post(accepted(1), "b")
+    assert lane.resends == [("busy", "b")]
+    lane.post(refused(503, 9, number=1), "cd")
+    assert lane.post(accepted(0), "c").channel is not first.channel
+    assert lane.post(accepted(1), "d")
+
+
 @pytest.mark.parametrize("number", [0, 4, 9])
 def test_busy_with_a_number_that_cuts_nothing_resends_all(number: int) -> None:
     """Number 0 and numbers beyond the batch leave no prefix to spare."""
@@ -271,6 +336,45 @@ def test_retry_after_is_honoured() -> None:
     assert lane.clock.now + 10 <= action.until <= lane.clock.now + 11
 
 
+def test_retry_after_may_be_a_date() -> None:
+    """A date is read by the clock on the wall, and waited for by the one that never jumps."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(Reply(503, b'{"text":"busy","code":9}', retry_after="Tue, 14 Nov 2023 22:13:30 GMT"))
+    action = lane.next()
+    assert isinstance(action, Wait)
+    assert lane.clock.now + 10 <= action.until <= lane.clock.now + 11
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure"),
+    [
+        (refused(503, 9, "Server is busy"), "Server is busy"),
+        (refused(503, 9), "HTTP 503"),
+        (LOST, "the connection was reset"),
+        (refused(403, 4, "Invalid token"), "Invalid token"),
+    ],
+)
+def test_health_says_what_failed_last(reply: Reply | TransportError, failure: str) -> None:
+    """Whoever looks why nothing moves finds the server's own words, or at least its status."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(reply)
+    assert lane.lane.health().failure == failure
+    assert lane.lane.health().halted_text in ("", failure)
+
+
+def test_tries_are_counted_from_the_first_on() -> None:
+    """A batch knows how often it was posted, and when for the first time."""
+    lane = Driver()
+    lane.give("a")
+    for attempt in (1, 2, 3):
+        post = lane.wait_for(Post)
+        lane.lane.on_post(post, LOST, lane.clock.now, 1_700_000_000.0 + attempt)
+        assert post.batch.attempts == attempt
+        assert post.batch.first_attempt_s == 1_700_000_001.0
+
+
 def test_413_halves_and_keeps_later_batches_small() -> None:
     """What is too large is halved, and what comes after it is not sent as large again."""
     lane = Driver()
@@ -281,12 +385,40 @@ def test_413_halves_and_keeps_later_batches_small() -> None:
     assert lane.post(accepted(2)).batch.size_bytes <= whole / 2
 
 
+def test_what_follows_a_413_is_cut_by_its_bytes() -> None:
+    """Later batches are cut to about half of what was too large, down to single events."""
+    lane = Driver()
+    lane.give("abcdefghij", "klmnopqrst")
+    lane.post(refused(413, 6, "too large"))
+    lane.post(accepted(0), "abcde")
+    lane.post(accepted(1), "fghij")
+    lane.post(accepted(2), "klmn")
+    lane = Driver()
+    lane.give("ab", "cd")
+    lane.post(refused(413, 6, "too large"))
+    lane.post(accepted(0), "a")
+    lane.post(accepted(1), "b")
+    lane.post(accepted(2), "c")
+
+
+@pytest.mark.parametrize("is_splunk", [True, False])
+def test_413_of_a_proxy_ends_its_channel(is_splunk: bool) -> None:
+    """What is not Splunk's JSON may hide that the request was taken: its channel is not posted to again."""
+    lane = Driver()
+    lane.give("ab")
+    first = lane.post(refused(413, 6, "too large") if is_splunk else Reply(413, b"<html>too large</html>"))
+    assert (lane.post(accepted(0), "a").channel is first.channel) == is_splunk
+
+
 def test_413_for_one_event_rejects_it_instead_of_looping() -> None:
     """An event too large by itself can never go through."""
     lane = Driver()
     lane.give("x")
     lane.post(refused(413, 6, "too large"))
     assert lane.rejected == {"x": "too_large"}
+    answer = lane.settled[0].answer
+    assert answer is not None
+    assert answer.status == 413
 
 
 def test_near_capacity_is_accepted_and_slows_down() -> None:
@@ -348,6 +480,7 @@ def test_token_without_acks_halts_where_they_are_required() -> None:
     lane.give("ab")
     lane.post(accepted())
     assert lane.halted == "acks_disabled"
+    assert lane.resends == [("unknown_reply", "ab")]  # it was taken, and will be there twice
     assert not lane.settled
     lane.poll(refused(400, 14, "ACK is disabled"))
     assert lane.halted == "acks_disabled"
@@ -421,6 +554,7 @@ def test_configured_index_that_is_refused_rejects_nothing() -> None:
     lane.post(bad(7, 2, ack_id=0))
     lane.post(bad(7, 1), "B")
     assert lane.halted == "bad_index"
+    assert lane.lane.health().halted_text == "index 'main': refused"
     assert not lane.settled
     lane.poll(told({0: True}))
     lane.post(bad(7, 1), "B")
@@ -437,7 +571,18 @@ def test_refused_default_index_of_the_token_rejects_nothing() -> None:
     lane.give("a")
     lane.post(bad(7, 1))
     assert lane.halted == "bad_index"
+    assert "of the token" in lane.lane.health().halted_text
     assert not lane.settled
+
+
+def test_configured_index_of_the_first_event_holds_the_whole_batch() -> None:
+    """Number 0 names the first event: it is held for its index, and probed soon, with the rest behind it."""
+    lane = Driver(configured_indexes=frozenset({"main"}))
+    lane.give("Abc", index="main")
+    lane.post(bad(7, 0))
+    assert lane.halted == "bad_index"
+    assert lane.lane.health().halted_since == lane.clock.now
+    assert lane.todo == ["A", "bc"]
 
 
 def test_raw_index_of_the_record_is_read_from_the_query() -> None:
@@ -495,6 +640,68 @@ def test_ack_query_refused_by_the_deployment_resolves_nothing(status: int) -> No
     assert lane.asked == {"C0": [0]}
 
 
+def test_ack_queries_that_fail_hold_up_no_post() -> None:
+    """An outage of /ack is told and delays nothing; one good answer ends it."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    lane.clock.advance(1)
+    lane.poll(LOST)
+    assert lane.lane.health().failure == "ack queries are not answered"
+    assert isinstance(lane.next(), Post)
+    lane.lane.work.todo.clear()
+    lane.poll(told({}))
+    assert lane.lane.health().failure == ""
+
+
+def test_unknown_ack_mode_holds_up_everything() -> None:
+    """Before it is known whether the token has acknowledgements, failing queries back off like POSTs."""
+    lane = Driver(acks=None)
+    lane.give("a")
+    lane.poll(HTML_503, [0])
+    assert isinstance(lane.next(), Wait)
+
+
+def test_answered_ack_query_does_not_end_the_back_off_of_posts() -> None:
+    """That /ack answers says nothing about POSTs: the next one still waits, and health still tells why."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    for _ in range(3):
+        lane.post(NOT_SENT)
+    lane.poll(told({}))
+    assert lane.lane.health().failure == "connection refused"
+    assert lane.lane.endpoint.is_backing_off
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (refused(403, 1, "Token disabled"), "Token disabled"),
+        (LOST, "the connection was reset"),
+        (refused(503, 9, "Server is busy"), "Server is busy"),
+        (refused(400, 6, "odd"), "an empty request was answered with 400 odd"),
+    ],
+)
+def test_health_says_what_a_probe_was_told(reply: Reply | TransportError, text: str) -> None:
+    """What the latest probe met stands in health: another refusal, or what failed."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(refused(403, 4, "Invalid token"))
+    lane.probe(reply)
+    health = lane.lane.health()
+    assert text == (health.halted_text if health.halted == "token_disabled" else health.failure)
+
+
+def test_halt_that_an_ack_query_showed_says_so() -> None:
+    """Whoever reads why it halted learns that POSTs may look well."""
+    lane = Driver()
+    lane.give("a")
+    lane.post(accepted(0))
+    lane.poll(refused(403, 4))
+    assert lane.lane.health().halted_text == "said in answer to an ack query"
+
+
 def test_unreadable_ack_mode_asks_again_before_the_first_post() -> None:
     """With ack=auto nothing is posted until the token's mode is known."""
     lane = Driver(acks=None)
@@ -505,6 +712,10 @@ def test_unreadable_ack_mode_asks_again_before_the_first_post() -> None:
     assert lane.halted == "invalid_token"
     lane.poll(told({0: False}), [0])
     assert not lane.halted
+    assert lane.notes[-2:] == [
+        "http://test: acknowledgements are on for this token",
+        "http://test healed: invalid_token",
+    ]
     lane.post(accepted(7), "a")
     lane.poll(told({7: True}))
     assert lane.delivered == "a"
@@ -532,6 +743,15 @@ def test_with_acks_off_ids_are_fetched_so_that_the_server_does_not_fill_up() -> 
     assert lane.lane.health().failure == ""
     lane.poll(told({0: True}), [0])
     assert lane.asked == {}
+
+
+def test_ids_that_nobody_needs_are_bounded() -> None:
+    """With acks off and a silent /ack, the oldest ids are forgotten: they only free the server's memory."""
+    lane = Driver(acks=False)
+    for ack_id in range(MAX_UNUSED_IDS + 2):
+        lane.give("a")
+        lane.lane.on_post(_post_of(lane), accepted(ack_id), lane.clock.now, 0.0)
+    assert lane.asked == {"C0": list(range(2, MAX_UNUSED_IDS + 2))}
 
 
 def test_lost_reply_with_acks_off_resends_itself_only() -> None:
@@ -589,6 +809,22 @@ def test_proxy_that_minds_one_event_costs_that_event_only() -> None:
     lane.probe(PROBED_WELL)
     lane.post(accepted(0), "d")
     assert lane.rejected == {"x": "refused_by_proxy"}
+    assert "proxy or firewall" in lane.settled[0].text
+
+
+def test_packed_batch_is_cut_like_any_other() -> None:
+    """Once it was posted only its compressed form is held: pieces and the index are read from that."""
+    lane = Driver(codec=Fast())
+    batch = batch_of("aB", index="nope")
+    batch.wire(lane.codec)
+    lane.give(batch)
+    post = lane.post(bad(7, 2, ack_id=0), "aB")
+    assert post.batch is batch
+    named = lane.wait_for(Post)
+    named.batch.wire(lane.codec)
+    lane.lane.on_post(named, bad(7, 1), lane.clock.now, 0.0)
+    lane.next()
+    assert lane.settled[0].bad_index == "nope"
 
 
 def test_refusal_without_a_body_may_be_splunks_own_cut_short() -> None:
@@ -662,6 +898,43 @@ def test_batch_is_delivered_by_its_own_true_only() -> None:
     assert lane.delivered == "cd"
     lane.poll(told({0: True}), [0])
     assert lane.delivered == "abcd"
+
+
+def test_a_batch_gets_one_outcome() -> None:
+    """A second outcome would count events twice: it is a fault of ours, and does not pass in silence."""
+    lane = Driver()
+    batch = batch_of("a")
+    lane.give(batch)
+    lane.lane.work.settle(batch, OutcomeKind.DELIVERED)
+    assert batch.is_settled
+    assert lane.lane.work.settled == [Settled(batch, OutcomeKind.DELIVERED)]
+    with pytest.raises(AssertionError):
+        lane.lane.work.settle(batch, OutcomeKind.DELIVERED)
+
+
+def test_an_outcome_says_what_decided_it() -> None:
+    """With a delivery comes the latency of its acknowledgement, with a rejection the reply itself."""
+    lane = Driver()
+    lane.give("ab", "x")
+    lane.post(accepted(0), "ab")
+    lane.post(bad(6, 0), "x")
+    lane.clock.advance(3)
+    lane.poll(told({0: True}), [0])
+    rejection, delivery = lane.settled
+    assert rejection.answer is not None
+    assert (rejection.answer.status, rejection.answer.code) == (400, 6)
+    assert rejection.bad_index == ""
+    assert delivery.ack_latency_s >= 3
+
+
+def test_a_batch_that_is_sent_again_knows_why() -> None:
+    """The cause of the latest resend stays with the batch, for whoever looks for a duplicate."""
+    lane = Driver()
+    lane.give("a")
+    batch = lane.post(refused(503, 9)).batch
+    assert batch.cause == "busy"
+    lane.post(LOST)
+    assert batch.cause == "unknown_reply"
 
 
 def test_true_for_an_id_that_was_not_asked_is_not_believed() -> None:
@@ -805,6 +1078,37 @@ def test_lost_poll_reply_does_not_prolong_the_deadline() -> None:
     assert lane.resends == [("ack_reply_lost", "ab")]
 
 
+@pytest.mark.parametrize(("apart_s", "asked_first"), [(0.024, [0, 1]), (0.05, [0])])
+def test_ids_that_are_due_in_a_moment_share_a_poll(apart_s: float, asked_first: list[int]) -> None:
+    """One request asks for what is due and nearly due; what was just posted is not asked too early."""
+    lane = Driver()
+    lane.give("a", "b")
+    lane.post(accepted(0))
+    lane.clock.advance(apart_s)
+    lane.post(accepted(1))
+    assert lane.wait_for(PollAcks).ids == asked_first
+
+
+def test_the_longer_an_id_is_waited_for_the_less_often_it_is_asked() -> None:
+    """An eighth of its age, up to 10 s; an expired one, for which nobody waits, 15 s, for half an hour."""
+    lane = Driver(ack_deadline_s=5_000.0)
+    lane.give("a", "b")
+    for ack_id in (0, 1):
+        lane.post(accepted(ack_id))
+    first, second = next(iter(lane.lane.channels)).asked.values()
+    poll = PollAcks(first.channel, [0, 1])
+    for pause_s, first_gap_s, second_gap_s in ((16, 2, 2), (284, 10, 10), (0, 15, 10), (1_799, 15, 10)):
+        lane.clock.advance(pause_s)
+        lane.lane.on_acks(poll, told({}), lane.clock.now)
+        assert first.next_ask == lane.clock.now + first_gap_s
+        assert second.next_ask == lane.clock.now + second_gap_s
+        first.deadline = 1_200.0  # passed by the second question
+        assert lane.asked == {"C0": [0, 1]}
+    lane.clock.advance(1)
+    lane.lane.on_acks(poll, told({}), lane.clock.now)
+    assert lane.asked == {"C0": [1]}
+
+
 def test_poll_names_at_most_64_ids() -> None:
     """One lost reply to a poll puts 64 batches in doubt, not all of them."""
     lane = Driver()
@@ -863,6 +1167,7 @@ def test_unconfirmed_instead_of_resent_where_a_duplicate_is_worse() -> None:
     lane.post(accepted(0))
     lane.poll_false_until(lane.clock.now + 40)
     assert lane.named(OutcomeKind.UNCONFIRMED) == "ab"
+    assert (lane.settled[0].reason, lane.settled[0].text) == ("unconfirmed", "no acknowledgement in time")
     assert not lane.resends
     assert lane.asked == {}
 
@@ -1005,6 +1310,31 @@ def test_id_on_a_probe_is_compared_as_well() -> None:
     assert lane.resends == [("channel_reset", "a")]
 
 
+def test_good_probe_spares_the_channel() -> None:
+    """A probe whose answer brings no id proves nothing against what is asked there."""
+    lane = Driver()
+    lane.give("a", "b")
+    first = lane.post(accepted(0), "a")
+    lane.post(refused(403, 4), "b")
+    lane.probe(refused(403, 4))
+    lane.probe(PROBED_WELL)
+    assert lane.post(accepted(1), "b").channel is first.channel
+    assert lane.asked == {"C0": [0, 1]}
+    assert not lane.resends
+
+
+def test_resets_that_probes_show_count_as_well() -> None:
+    """Rule 5 holds for probes: three answers with old ids in a minute, and the balancer is not sticky."""
+    lane = Driver()
+    lane.give("a", "b")
+    for _ in range(3):
+        lane.post(accepted(5), "a")
+        lane.post(refused(403, 4), "b")
+        lane.probe(refused(400, 5, ack_id=5))
+    assert lane.resends == [("channel_reset", "a")] * 3
+    assert len([note for note in lane.notes if "not sticky" in note]) == 1
+
+
 def test_first_id_may_be_anything() -> None:
     """Splunk starts at 0, others at 1 or elsewhere; gaps are taken as they come."""
     lane = Driver()
@@ -1131,7 +1461,8 @@ def test_endpoint_left_for_good_is_polled_for_half_a_minute() -> None:
     lane.next()
     assert [batch.manifest for batch in lane.surrendered] == [["b"], ["a"]]
     assert lane.asked == {}
-    assert "left" in lane.retired or "C0" in lane.gone
+    assert set(lane.retired) == {"left"}
+    assert "C0" in lane.gone
 
 
 def test_refused_configured_index_stays_where_it_is() -> None:
@@ -1157,6 +1488,26 @@ def test_batch_with_an_asked_id_never_leaves_its_lane() -> None:
     assert lane.todo == ["a"]
 
 
+def test_batch_that_waits_to_be_sent_again_leaves_only_once() -> None:
+    """An endpoint left for good ends the old id of a batch that waits to be posted: it is not doubled."""
+    lane = Driver(may_leave=True, ack_deadline_s=20.0)
+    lane.give("a")
+    lane.post(accepted(0))
+    lane.expire()
+    lane.post(NOT_SENT, "a")
+    while lane.asked:
+        action = lane.wait_for_any()
+        if isinstance(action, PollAcks):
+            lane.lane.on_acks(action, NOT_SENT, lane.clock.now)
+        else:
+            assert isinstance(action, Probe)
+            lane.lane.on_probe(action, NOT_SENT, lane.clock.now)
+        lane.next()
+    assert [batch.manifest for batch in lane.surrendered] == [["a"]]
+    assert lane.todo == []
+    assert lane.resends == [("ack_timeout", "a")]
+
+
 def test_give_up_after_settles_what_waits_and_what_is_asked() -> None:
     """The age bound holds for batches not yet posted and for those without an acknowledgement."""
     lane = Driver(give_up_after_s=100.0)
@@ -1171,6 +1522,43 @@ def test_give_up_after_settles_what_waits_and_what_is_asked() -> None:
     assert lane.asked == {}
 
 
+def test_give_up_after_holds_before_the_first_post() -> None:
+    """What waits only for the token's ack mode has an age as well, though there is no channel yet."""
+    lane = Driver(acks=None, give_up_after_s=100.0)
+    lane.give("a")
+    lane.clock.advance(101)
+    lane.next()
+    assert lane.named(OutcomeKind.GAVE_UP) == "a"
+    assert lane.settled[0].text == "the deadline is spent"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reply"),
+    [
+        ({}, None),
+        ({}, refused(403, 4)),
+        ({"may_leave": True}, NOT_SENT),
+        ({"configured_indexes": frozenset({"main"})}, bad(7, 1)),
+    ],
+)
+def test_nothing_goes_out_before_a_fresh_channel_is_due(
+    settings: dict[str, object], reply: Reply | TransportError | None
+) -> None:
+    """Where too many channels were used up, a probe waits for the next one like an event."""
+    lane = Driver(**settings)
+    lane.give("A", index="main")
+    if reply is not None:
+        lane.post(reply)
+        lane.clock.advance(1)
+    channels = lane.lane.channels
+    while (active := channels.active(lane.clock.now)) is not None:
+        channels.retire(active, "unknown_reply")
+    action = lane.next()
+    assert isinstance(action, Wait)
+    assert action.until == channels.due(lane.clock.now) > lane.clock.now
+    assert isinstance(lane.wait_for_any(), Post | Probe)
+
+
 def test_aborted_stream_is_not_posted_and_not_asked() -> None:
     """What an aborted stream left is dropped wherever it waits; other streams' batches go on."""
     lane = Driver()
@@ -1181,6 +1569,7 @@ def test_aborted_stream_is_not_posted_and_not_asked() -> None:
     lane.post(accepted(1), "c")
     lane.poll(told({1: True}), [1])
     assert lane.named(OutcomeKind.GAVE_UP) == "ab"
+    assert {item.reason for item in lane.settled if item.kind is OutcomeKind.GAVE_UP} == {"aborted"}
     assert lane.delivered == "c"
 
 
@@ -1192,7 +1581,9 @@ def test_poll_of_aborted_ids_alone_is_not_sent() -> None:
     lane.post(accepted(0))
     owner.is_aborted = True
     lane.clock.advance(1)
-    assert lane.idles()
+    action = lane.next()
+    assert isinstance(action, Rest)
+    assert action.until > lane.clock.now
     assert lane.asked == {}
 
 

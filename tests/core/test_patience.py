@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,25 @@ def test_first_question_comes_a_little_before_the_answer_is_due() -> None:
     assert 1.5 < latency.first_ask_s < 2.0
     latency.note(0.0, now=2.0)
     assert latency.first_ask_s > 1.0
+
+
+def test_the_first_latency_replaces_the_guess() -> None:
+    """What was measured once is believed at once; later ones move the mean by a fifth."""
+    latency = AckLatency()
+    latency.note(10.0, now=0.0)
+    assert latency.first_ask_s == pytest.approx(8.5)
+    latency.note(20.0, now=0.0)
+    assert latency.first_ask_s == pytest.approx(0.85 * 12)
+
+
+def test_gaps_follow_the_age_and_the_usual_latency() -> None:
+    """An eighth of the age, and never less than a quarter of what an acknowledgement usually takes."""
+    latency = AckLatency()
+    latency.note(20.0, now=0.0)
+    assert latency.gap_s(0.0, is_expired=False) == 5.0
+    assert latency.gap_s(64.0, is_expired=False) == 8.0
+    assert latency.gap_s(800.0, is_expired=False) == LONGEST_GAP_S
+    assert latency.gap_s(800.0, is_expired=True) == EXPIRED_GAP_S
 
 
 @given(st.lists(st.floats(0, 1_000), max_size=40), st.floats(0, 10_000), st.booleans())
@@ -55,6 +75,9 @@ def test_grace_follows_the_slowest_acks() -> None:
     for _ in range(5):
         latency.note(30.0, now=0.0)
     assert latency.grace_s == 150.0
+    for _ in range(256):
+        latency.note(1.0, now=0.0)
+    assert latency.grace_s == LEAST_GRACE_S, "only the latest 256 count"
 
 
 def test_last_true_is_remembered() -> None:
@@ -68,6 +91,7 @@ def test_last_true_is_remembered() -> None:
 def test_halt_keeps_its_beginning_and_its_latest_reason() -> None:
     """The patience counts from the first refusal, whatever the refusals say later."""
     halted = Halted("invalid_token", "Invalid token", 100.0)
+    assert (halted.reason, halted.text) == ("invalid_token", "Invalid token")
     assert halted.next_probe == 101.0
     gaps = []
     now = 101.0

@@ -167,12 +167,15 @@ def test_faults_of_the_deployment_halt(status: int, code: int, reason: str) -> N
         (405, Halt("method_refused")),
         (407, Halt("proxy_authentication")),
         (415, Halt("encoding_refused")),
+        (300, Halt("redirected")),
         (301, Halt("redirected")),
         (307, Halt("redirected")),
+        (399, Halt("redirected")),
         (400, Suspect()),
         (403, Suspect()),
         (406, Suspect()),
         (451, Suspect()),
+        (499, Suspect()),
         (413, TooLarge()),
     ],
 )
@@ -188,6 +191,45 @@ def test_outcomes_nobody_can_know_are_unknown(status: int) -> None:
         verdict = verdict_on(reply)
         assert isinstance(verdict, Unknown)
         assert not verdict.is_strange
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Reply(502, PAGE), "HTTP 502"),
+        (Reply(503, PAGE), "HTTP 503"),
+        (refused(500, 8, "Internal server error"), "HTTP 500 Internal server error"),
+        (refused(500, 8), "HTTP 500"),
+        (Reply(200, PAGE), "a 200 that does not say that the events were accepted"),
+        (accepted(code=24), "code 24 without an ackId"),
+    ],
+)
+def test_what_is_unknown_is_told_in_a_few_words(reply: Reply, why: str) -> None:
+    """Health and log lines say the status once, and Splunk's own words where it had any."""
+    verdict = verdict_on(reply)
+    assert isinstance(verdict, Unknown)
+    assert verdict.why == why
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (LOST, Answer(0, text="reset by peer")),
+        (Reply(503, PAGE, retry_after="7"), Answer(503, text="HTTP 503", retry_after="7")),
+        (Reply(400, b'{"code":true}'), Answer(400, text="HTTP 400")),
+        (
+            Reply(
+                503,
+                b'{"text":"a\\nb","code":9,"invalid-event-number":0,"ackId":0}',
+                retry_after="5",
+            ),
+            Answer(503, is_splunk=True, code=9, text="a\\nb", number=0, ack_id=0, retry_after="5"),
+        ),
+    ],
+)
+def test_replies_are_taken_apart_without_judgement(reply: Reply | TransportError, answer: Answer) -> None:
+    """Every part of a reply is read as it stands, its text on one line; what is not there is not made up."""
+    assert read(reply) == answer
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -222,12 +264,15 @@ def test_probe_shows_whether_the_deployment_is_well(reply: Reply | TransportErro
     assert judge_probe(reply) == verdict
 
 
-@pytest.mark.parametrize("reply", [accepted(0), refused(400, 6), Reply(413, PAGE), Reply(200, PAGE)])
+@pytest.mark.parametrize(
+    "reply", [accepted(), accepted(0), refused(400, 6), Reply(413, PAGE), Reply(200, PAGE)]
+)
 def test_probe_answered_with_nonsense_is_strange(reply: Reply) -> None:
     """Whoever accepts an empty request, or blames an event of it, is no HEC."""
     verdict = judge_probe(reply)
     assert isinstance(verdict, Unknown)
     assert verdict.is_strange
+    assert verdict.why.startswith(("an empty request was answered with", "a 200 that does not say"))
 
 
 def test_acks_are_the_ids_told_true_among_those_asked() -> None:
@@ -239,11 +284,21 @@ def test_acks_are_the_ids_told_true_among_those_asked() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    [LOST, Reply(200, b""), Reply(200, PAGE), Reply(200, b'{"acks":[true]}'), Reply(502, PAGE), accepted(0)],
+    [
+        LOST,
+        Reply(200, b""),
+        Reply(200, PAGE),
+        Reply(200, b'{"acks":[true]}'),
+        Reply(500, PAGE),
+        Reply(502, PAGE),
+        accepted(0),
+    ],
 )
 def test_answer_that_may_have_told_a_true_is_lost(reply: Reply | TransportError) -> None:
-    """Where the one true may be gone, the ids are in doubt."""
-    assert isinstance(judge_acks(reply, frozenset({0})), AcksLost)
+    """Where the one true may be gone, the ids are in doubt, and it is said why."""
+    answer = judge_acks(reply, frozenset({0}))
+    assert isinstance(answer, AcksLost)
+    assert answer.why in {"reset by peer", "a 200 without acks", "HTTP 500", "HTTP 502"}
 
 
 @pytest.mark.parametrize(
@@ -308,7 +363,12 @@ def test_retry_after_never_raises(header: str) -> None:
 
 def test_printed_table_says_what_is_done() -> None:
     """The table of the documentation has each code once, with what `judge` makes of it."""
+    assert table().splitlines()[:2] == ["| HEC code | leads to |", "|---|---|"]
     rows = {int(row.split(" | ")[0][2:]): row for row in table().splitlines()[2:]}
+    assert list(rows) == sorted(rows)
+    assert [code for code, row in rows.items() if "slow down" in row] == [24, 25]
+    assert [code for code, row in rows.items() if "busy" in row] == [9, 18, 19, 20, 23, 26, 27]
+    assert "unknown" in rows[8]
     assert set(rows) >= {0, 1, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 24, 25, 26, 28}
     assert all(("accepted" in row) == (code in {0, 24, 25}) for code, row in rows.items())
     for code in (1, 4, 10, 14):

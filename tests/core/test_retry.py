@@ -56,6 +56,13 @@ def test_retry_after_is_a_floor_with_a_cap(asked_s: float, failures: int) -> Non
     assert floor <= wait_s <= floor + 1
 
 
+def test_what_was_asked_is_spread_over_a_second() -> None:
+    """Lanes that were told the same Retry-After come back spread over one second, not more."""
+    backoff = Backoff(Upper())
+    backoff.failures = 9
+    assert backoff.fail(10.0) == 11.0
+
+
 def test_pace_halves_and_recovers() -> None:
     """Each overload doubles the gap, each success eases it, and enough of them end it."""
     pace = Pace()
@@ -73,6 +80,7 @@ def test_pace_halves_and_recovers() -> None:
         gaps.append(pace.gap_s)
     assert gaps == sorted(gaps, reverse=True)
     assert 10 < len(gaps) < 1_000
+    assert first / 2 < gaps[-2] < first, "it ends where it is half of what one overload makes"
 
 
 def test_ease_without_overload_changes_nothing() -> None:
@@ -95,3 +103,15 @@ def test_rate_limit_allows_a_burst_then_a_rate(steps: list[float]) -> None:
             assert limit.due(now) <= now
         limit.take(now)
         assert taken <= 4 + (now - start) * 2.0 + 1e-6
+
+
+def test_rate_limit_says_when_the_next_one_may_go() -> None:
+    """The whole burst may go from the first moment on; then it is told exactly when there is room."""
+    limit = RateLimit(burst=4, per_s=2.0)
+    for _ in range(4):
+        assert limit.due(0.0) <= 0.0
+        limit.take(0.0)
+    assert limit.due(0.0) == 0.5
+    assert limit.due(0.25) == 0.5
+    limit.take(0.5)
+    assert limit.due(0.5) == 1.0

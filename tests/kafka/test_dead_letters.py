@@ -214,6 +214,16 @@ class TestLimit:
         limit.settle(1, is_rejected=False)
         assert not limit.exceeded
 
+    def test_what_the_window_has_passed_is_forgotten_once(self) -> None:
+        """A long run leaves the window piece by piece, and what follows it is judged by itself."""
+        limit = RejectLimit(0.5, 10**9)
+        limit.settle(WINDOW, is_rejected=True)
+        for _ in range(4):
+            limit.settle(WINDOW // 2, is_rejected=False)
+        assert not limit.exceeded
+        limit.settle(WINDOW // 2 + 1, is_rejected=True)
+        assert "5001 of the last 10000" in limit.exceeded
+
     def test_a_run_of_rejections_is_limited(self) -> None:
         """A delivered record ends a run; only a longer run than allowed stops the sink."""
         limit = RejectLimit(1.0, 3)

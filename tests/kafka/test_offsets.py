@@ -178,7 +178,8 @@ class TestLeaders(LeaderMachine.TestCase):
 
 def test_without_leaders_nothing_is_told_to_be_settled_beyond() -> None:
     """A ledger that does not keep leader epochs has no runs to tell of; nor has an unknown partition."""
-    ledger = opened(0, 1)
+    ledger = opened()
+    ledger.open([record(P, 0, leader_epoch=3), record(P, 1, leader_epoch=3)], 1.0)
     ledger.settle(run(ledger, 1, 1))
     assert ledger.settled_runs(P) == ledger.settled_runs(Q) == []
     assert (ledger.next_offset(P), ledger.next_offset(Q)) == (2, None)
@@ -234,6 +235,7 @@ def test_a_late_settlement_is_fenced_after_the_partition_came_back() -> None:
     """An acknowledgement of an earlier assignment settles nothing in the current one."""
     ledger = opened(0, 1)
     late = run(ledger, 0, 1)
+    assert ledger.is_current(late)
     ledger.revoke([P])
     assert not ledger.settle(late)
     ledger.assign({P: 0})
@@ -273,6 +275,16 @@ def test_the_oldest_open_record_tells_its_age() -> None:
     ledger.settle(run(ledger, 3, 3))
     assert ledger.oldest_opened_at() is None
     assert repr(ledger) == "<OffsetLedger t/0 4+0>"
+
+
+def test_the_age_of_records_is_kept_beside_their_leaders() -> None:
+    """A ledger that keeps leader epochs tells the oldest open record as any other does, in its repr too."""
+    ledger = OffsetLedger(keeps_leaders=True)
+    ledger.assign({P: 0, Q: None})
+    ledger.open([record(P, 0, 1)], 5.0)
+    ledger.open([record(P, 1, 2)], 6.0)
+    assert ledger.oldest_opened_at() == 5.0
+    assert repr(ledger) == "<OffsetLedger t/0 0+2, t/1 None+0>"
 
 
 def test_a_run_ends_at_a_gap_and_at_another_partition() -> None:

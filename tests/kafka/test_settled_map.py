@@ -32,10 +32,15 @@ def mapped(base: int, steps: Steps) -> SettledMap:
 @given(base=st.integers(0, 2**62), steps=FEW)
 @example(base=0, steps=[(LAST_OFFSET, 1, LAST_EPOCH)])
 @example(base=5, steps=[(0, 1, 0), (0, 1, 7), (0, 1, 6)])
+@example(base=0, steps=[(1, 1, 20), (1, 1, 8)])  # its base64 ends with the last letters of a word
 def test_what_is_written_is_read_again(base: int, steps: Steps) -> None:
     """Every map that fits comes back as it was; a map without runs is not worth a text."""
     found = mapped(base, steps)
-    assert decode(encode(found)) == (found if steps else None)
+    text = encode(found)
+    again = decode(text)
+    assert again == (found if steps else None)
+    if again is not None:
+        assert encode(again, len(text)) == text, "it needs no more room than it takes"
 
 
 @given(steps=MANY, most_bytes=st.integers(0, MOST_BYTES))
@@ -88,7 +93,7 @@ def test_a_text_that_was_touched_is_no_map(steps: Steps, data: st.DataObject) ->
 
 def checked(body: str) -> str:
     """A text that ends as it should, whatever it says."""
-    return f"{body} {crc32(body.encode(errors='replace')):08x}"
+    return f"{body} {crc32(body.encode()):08x}"
 
 
 GOOD = f"{PREFIX} c t 3 100 "
@@ -102,6 +107,9 @@ GOOD = f"{PREFIX} c t 3 100 "
         f"{PREFIX} c t 100 CgI",
         f"{PREFIX}  t 3 100 CgI",
         f"{PREFIX} c  3 100 CgI",
+        f"{PREFIX} c  t 3 100 CgI",
+        f"{PREFIX} cl\u00fcster t 3 100 CgI",
+        f"{PREFIX} {'c' * MOST_BYTES} t 3 100 CgI",
         f"{PREFIX} c t -3 100 CgI",
         f"{PREFIX} c t 3 1e2 CgI",
         f"{PREFIX} c t 03 100 CgI",
@@ -109,11 +117,13 @@ GOOD = f"{PREFIX} c t 3 100 "
         f"{PREFIX} c t 3 \u0664 CgI",
         GOOD + "C",  # no base64
         GOOD + "Cg==",
+        GOOD + "CgI****",
         GOOD + "Cg I",
         GOOD,  # no runs
         GOOD + "Cg",  # a distance without a length
         GOOD + "CgM",  # a new leader epoch that is not told
         GOOD + "CgMA",  # a new leader epoch that is the old one
+        GOOD + "CgMCAAE",  # a second run's new leader epoch that is not told
         GOOD + "CgMB",  # a leader epoch below zero
         GOOD + "CoI",  # cut inside a number
         GOOD + "________________Cg",  # an offset beyond all
@@ -123,6 +133,15 @@ def test_a_text_that_says_what_cannot_be_is_no_map(body: str) -> None:
     """Even with the right check sum: another version, a field too few, no number, a run cut off."""
     assert decode(checked(body)) is None
     assert decode(checked(GOOD + "CgI")) == SettledMap("c", "t", 3, 100, (SettledRun(110, 111, 0),))
+
+
+def test_the_longest_text_that_a_commit_takes_is_read() -> None:
+    """A map may fill the metadata to the last byte."""
+    rest = len(checked(f"{PREFIX}  t 3 100 CgI"))
+    cluster = "c" * (MOST_BYTES - rest)
+    text = checked(f"{PREFIX} {cluster} t 3 100 CgI")
+    assert len(text) == MOST_BYTES
+    assert decode(text) is not None
 
 
 @given(packed=st.text(alphabet="ABCDwxyz0123456789-_", max_size=60))
@@ -149,6 +168,7 @@ def test_a_map_tells_what_of_a_range_is_settled_under_which_leader() -> None:
     """Only the part of a range that lies in a run, and only under the leader epoch of that run."""
     assert (MAP.last, MAP.offsets) == (129, 15)
     assert list(MAP.within(100, 200, 0)) == [(110, 119)]
+    assert list(MAP.within(105, 110, 0)) == [(110, 110)]
     assert list(MAP.within(115, 127, 1)) == [(125, 127)]
     assert list(MAP.within(115, 127, 0)) == [(115, 119)]
     assert list(MAP.within(120, 124, 0)) == list(MAP.within(130, 140, 1)) == list(MAP.within(0, 109, 0)) == []
