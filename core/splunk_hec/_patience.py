@@ -39,7 +39,7 @@ class AckLatency:
     @property
     def pause_s(self) -> float:
         """Seconds between two polls: what that adds to the latency is small beside it, and so is the cost."""
-        return min(LONGEST_GAP_S, max(SHORTEST_GAP_S, self._mean_s / 16))
+        return min(LONGEST_GAP_S, max(SHORTEST_GAP_S, self._mean_s / 10))
 
     def gap_s(self, age_s: float, *, is_expired: bool) -> float:
         """Seconds to the next question for an id that is `age_s` old and was answered false.

@@ -1078,7 +1078,7 @@ def test_lost_poll_reply_does_not_prolong_the_deadline() -> None:
     assert lane.resends == [("ack_reply_lost", "ab")]
 
 
-@pytest.mark.parametrize(("apart_s", "asked_first"), [(0.024, [0, 1]), (0.05, [0])])
+@pytest.mark.parametrize(("apart_s", "asked_first"), [(0.049, [0, 1]), (0.051, [0])])
 def test_ids_that_are_due_in_a_moment_share_a_poll(apart_s: float, asked_first: list[int]) -> None:
     """One request asks for what is due and nearly due; what was just posted is not asked too early."""
     lane = Driver()

@@ -31,16 +31,18 @@ def test_the_first_latency_replaces_the_guess() -> None:
     """What was measured once is believed at once; later ones move the mean by a fifth."""
     latency = AckLatency()
     latency.note(10.0, now=0.0)
-    assert latency.first_ask_s == pytest.approx(8.5)
+    assert latency.first_ask_s == pytest.approx(9.0)
     latency.note(20.0, now=0.0)
-    assert latency.first_ask_s == pytest.approx(0.85 * 12)
+    assert latency.first_ask_s == pytest.approx(0.9 * 12)
 
 
 def test_gaps_follow_the_age_and_the_usual_latency() -> None:
-    """An eighth of the age, and never less than a quarter of what an acknowledgement usually takes."""
+    """While an id is due it goes along with every poll; at twice the usual latency, ever more seldom."""
     latency = AckLatency()
     latency.note(20.0, now=0.0)
-    assert latency.gap_s(0.0, is_expired=False) == 5.0
+    assert latency.gap_s(0.0, is_expired=False) == latency.gap_s(39.0, is_expired=False) == latency.pause_s
+    assert latency.pause_s == 2.0
+    assert latency.gap_s(40.0, is_expired=False) == 5.0
     assert latency.gap_s(64.0, is_expired=False) == 8.0
     assert latency.gap_s(800.0, is_expired=False) == LONGEST_GAP_S
     assert latency.gap_s(800.0, is_expired=True) == EXPIRED_GAP_S
@@ -105,10 +107,10 @@ def test_halt_keeps_its_beginning_and_its_latest_reason() -> None:
 
 @given(st.lists(st.floats(0, 1_000), max_size=40))
 def test_polls_leave_a_pause_that_adds_little_to_the_latency(latencies: list[float]) -> None:
-    """A lane asks at most twenty times a second; while an id is due no pause is a tenth of the latency."""
+    """A lane asks at most twenty times a second; while an id is due a pause is a tenth of the latency."""
     latency = AckLatency()
     for one in latencies:
         latency.note(one, now=0.0)
     assert SHORTEST_GAP_S <= latency.pause_s <= LONGEST_GAP_S
     due_s = latency.first_ask_s
-    assert latency.gap_s(due_s, is_expired=False) <= max(SHORTEST_GAP_S, due_s / 10)
+    assert latency.gap_s(due_s, is_expired=False) <= max(SHORTEST_GAP_S, due_s / 8)
