@@ -5,27 +5,35 @@ an unknown id or channel is `false`. Nothing here survives a restart, which is t
 may come true for a new request (hec-protocol 3.2). Time is passed in; nothing waits.
 """
 
+import math
 import random
+from collections.abc import ItemsView
 from dataclasses import dataclass, field
 
 from splunk_hec_emulator.settings import Settings
 
 _RANDOM_SPAN = 1 << 31
+_NOT_OPEN = (math.inf, math.inf)
 _SWEEP_EVERY = 1_024  # channels: clients that use a new one for each post must not fill the memory
 _NEAR = 0.9  # of a limit: from here on 200 comes with code 25 (the real trigger is not known)
 
 
-def _no_ids() -> dict[int, float]:
+def _no_ids() -> dict[int, tuple[float, float]]:
     return {}
 
 
 @dataclass(slots=True)
 class Channel:
-    """One channel: when each open id comes true (infinity: never), and when it was last used."""
+    """One channel: when each open id comes true (infinity: never) and was issued; when it was last used."""
 
     next_id: int
     used_at: float
-    due: dict[int, float] = field(default_factory=_no_ids)
+    due: dict[int, tuple[float, float]] = field(default_factory=_no_ids)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest open id was issued; None if none is open."""
+        return next(iter(self.due.values()))[1] if self.due else None
 
 
 class Acks:
@@ -43,6 +51,10 @@ class Acks:
     def __len__(self) -> int:
         return len(self._channels)
 
+    def channels(self) -> ItemsView[str, Channel]:
+        """Return the channels by their ids."""
+        return self._channels.items()
+
     def capacity_code(self, guid: str, now: float) -> int:
         """Return 0, 25 (near) or 27 (at) by the limits on channels and open ids."""
         settings = self._settings
@@ -58,7 +70,7 @@ class Acks:
         """Give the channel's next id to a request whose ack comes true at `due`."""
         channel = self._channel(guid, now)
         ack_id = self.burn(guid, now)
-        channel.due[ack_id] = due
+        channel.due[ack_id] = due, now
         self.open += 1
         return ack_id
 
@@ -92,7 +104,8 @@ class Acks:
         self.open = 0
 
     def _tell(self, channel: Channel, ack_id: int, now: float) -> bool:
-        if channel.due.get(ack_id, now + 1) > now or self._settings.ack_true == "never":
+        due, _ = channel.due.get(ack_id, _NOT_OPEN)
+        if due > now or self._settings.ack_true == "never":
             return False
         if self._settings.ack_true == "once":
             del channel.due[ack_id]

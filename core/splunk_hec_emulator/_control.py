@@ -1,26 +1,33 @@
 """The emulator's own pages: what it saw, what it has indexed, and the switches for tests.
 
-Nothing here is Splunk's. Calls that change state refuse a foreign Origin, so that no web page a developer
-happens to look at can reset an emulator on their machine.
+Nothing here is Splunk's. Calls that change state or show a token refuse a foreign Origin, and all of them a
+Host that a stranger could make resolve to us, so that no web page a developer happens to look at can reset
+or read an emulator on their machine.
 """
 
 import asyncio
-import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
+from splunk_hec_emulator._assets import asset
+from splunk_hec_emulator._browse import MAX_ROWS, browse
 from splunk_hec_emulator._emulation import Emulation
+from splunk_hec_emulator._origin import is_own_origin, is_safe_host
 from splunk_hec_emulator._replies import NOT_FOUND, TEXT_TYPE, WRONG_METHOD, Reply
 from splunk_hec_emulator._request import Request
 from splunk_hec_emulator.settings import SettingsError
 
 _LINES_TYPE = "application/x-ndjson; charset=UTF-8"
+_EVENTS_TYPE = "text/event-stream; charset=UTF-8"
+_UNSTORED = (("Cache-Control", "no-store"),)
+_ASSETS = "/emulator/page/"
 _BLOCK_LINES = 500
+_ROWS = 50
 _is_number = re.compile("[0-9]{1,17}").fullmatch  # what islice and int take, whatever is added to it
 ROUTES = """\
 Splunk HTTP Event Collector emulator
@@ -29,11 +36,16 @@ POST /services/collector[/event[/1.0]]   events as JSON
 POST /services/collector/raw[/1.0]       raw text
 POST /services/collector/ack             acknowledgements
 GET  /services/collector/health[/1.0]    health
+GET  /                                   the page, for browsers
+GET  /emulator/                          this list
 GET  /emulator/stats                     counters
 GET  /emulator/events?offset=&limit=&q=  what is durably indexed, one JSON line an event
 GET  /emulator/faults                    the fault rules, and how often each has struck
 PUT  /emulator/faults                    replace them: a JSON array of rules
 POST /emulator/restart?node=N            restart a simulated indexer (the first, if none is named)
+GET  /emulator/rows?before=&limit=&q=    the page's table: the newest events, the text of each cut short
+GET  /emulator/live                      what the page shows, as server-sent events
+POST /emulator/tokens/reveal?number=N    the value of the N-th token, counted from 0
 POST /emulator/reset                     forget all events, channels and counters
 """
 
@@ -45,31 +57,59 @@ def is_control(path: str) -> bool:
 
 async def control(request: Request, emulation: Emulation) -> Reply:
     """Answer a request for one of the emulator's own routes."""
-    if request.method not in ("GET", "HEAD") and not _is_own_origin(request):
+    if not is_safe_host(request.headers, emulation.settings.listen):
+        return _text(403, "this Host is refused: use an address, localhost, or the name given to --listen\n")
+    if request.method not in ("GET", "HEAD") and not is_own_origin(request.headers):
         return _text(403, "state-changing calls from another origin are refused\n")
     emulation.advance()
-    match request.method, request.path:
-        case (("GET" | "HEAD"), "/"):
-            return _text(200, ROUTES)
-        case (("GET" | "HEAD"), "/emulator/stats"):
-            return _json(emulation.stats())
-        case (("GET" | "HEAD"), "/emulator/events"):
-            return await _events(request, emulation)
-        case (("GET" | "HEAD"), "/emulator/faults"):
-            return _json(emulation.faults.describe())
-        case "PUT", "/emulator/faults":
-            return _set_faults(request, emulation)
-        case "POST", "/emulator/restart":
-            return _restart(request, emulation)
-        case "POST", "/emulator/reset":
-            emulation.reset()
-            return _json({})
-        case _, "/" | "/emulator/stats" | "/emulator/events" | "/emulator/faults":
-            return WRONG_METHOD
-        case _, "/emulator/restart" | "/emulator/reset":
-            return WRONG_METHOD
-        case _:
-            return NOT_FOUND
+    handlers = _HANDLERS.get(request.path)
+    if handlers is None and request.path.startswith(_ASSETS):
+        return asset(request.path[len(_ASSETS) :]) if request.method in ("GET", "HEAD") else WRONG_METHOD
+    if handlers is None:
+        return NOT_FOUND
+    handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+    return WRONG_METHOD if handler is None else await handler(request, emulation)
+
+
+async def _page(_request: Request, _emulation: Emulation) -> Reply:
+    return asset("index.html")
+
+
+async def _routes(_request: Request, _emulation: Emulation) -> Reply:
+    return _text(200, ROUTES)
+
+
+async def _stats(_request: Request, emulation: Emulation) -> Reply:
+    return _json(emulation.stats())
+
+
+async def _live(request: Request, emulation: Emulation) -> Reply:
+    if "user-agent" not in request.headers:
+        return _text(400, "events go on without end, which HTTP/1.0 cannot tell: send a User-Agent\n")
+    live = emulation.live.stream() if request.method == "GET" else None
+    return Reply(200, content_type=_EVENTS_TYPE, headers=_UNSTORED, live=live)
+
+
+async def _rows(request: Request, emulation: Emulation) -> Reply:
+    before, most = (request.query.get(name) or "" for name in ("before", "limit"))
+    if not _is_number(before or "0") or not _is_number(most or "1") or not 1 <= int(most or 1) <= MAX_ROWS:
+        return _text(400, f"before is a whole number from 0 up, limit one from 1 to {MAX_ROWS}\n")
+    found = await asyncio.to_thread(
+        browse,
+        emulation.store.posts,
+        int(before) if before else None,
+        int(most or _ROWS),
+        request.query.get("q", ""),
+    )
+    return Reply(200, msgspec.json.encode(found), headers=_UNSTORED)
+
+
+async def _reveal(request: Request, emulation: Emulation) -> Reply:
+    number, tokens = request.query.get("number") or "", emulation.judge.tokens
+    if not _is_number(number) or int(number) >= len(tokens):
+        return _text(400, "number is that of a token, counted from 0\n")
+    reply = _json({"value": tokens[int(number)].value})
+    return replace(reply, headers=_UNSTORED)
 
 
 async def _events(request: Request, emulation: Emulation) -> Reply:
@@ -95,7 +135,11 @@ def _blocks(found: Iterator[bytes]) -> Iterator[bytes]:
         yield b"\n".join(block) + b"\n"
 
 
-def _set_faults(request: Request, emulation: Emulation) -> Reply:
+async def _faults(_request: Request, emulation: Emulation) -> Reply:
+    return _json(emulation.faults.describe())
+
+
+async def _set_faults(request: Request, emulation: Emulation) -> Reply:
     try:
         emulation.set_faults(msgspec.json.decode(request.body, type=list[str | dict[str, Any]]))
     except SettingsError as error:
@@ -105,7 +149,7 @@ def _set_faults(request: Request, emulation: Emulation) -> Reply:
     return _json(emulation.faults.describe())
 
 
-def _restart(request: Request, emulation: Emulation) -> Reply:
+async def _restart(request: Request, emulation: Emulation) -> Reply:
     number = request.query.get("node") or "0"
     if not _is_number(number) or int(number) >= len(emulation.nodes):
         return _text(400, f"there is no node {number[:20]!r}\n")
@@ -113,25 +157,9 @@ def _restart(request: Request, emulation: Emulation) -> Reply:
     return _json({})
 
 
-def _is_own_origin(request: Request) -> bool:
-    """Accept no Origin at all, or that of our own page under a name that cannot be rebound to us."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    try:
-        parts = urlsplit(origin)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return parts.netloc == request.headers.get("host") and (host == "localhost" or _is_address(host))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+async def _reset(_request: Request, emulation: Emulation) -> Reply:
+    emulation.reset()
+    return _json({})
 
 
 def _text(status: int, text: str) -> Reply:
@@ -140,3 +168,18 @@ def _text(status: int, text: str) -> Reply:
 
 def _json(document: Any) -> Reply:
     return Reply(200, json.dumps(document, separators=(",", ":")).encode())
+
+
+_Handler = Callable[[Request, Emulation], Awaitable[Reply]]
+_HANDLERS: dict[str, dict[str, _Handler]] = {
+    "/": {"GET": _page},
+    "/emulator/": {"GET": _routes},
+    "/emulator/stats": {"GET": _stats},
+    "/emulator/events": {"GET": _events},
+    "/emulator/rows": {"GET": _rows},
+    "/emulator/live": {"GET": _live},
+    "/emulator/faults": {"GET": _faults, "PUT": _set_faults},
+    "/emulator/tokens/reveal": {"POST": _reveal},
+    "/emulator/restart": {"POST": _restart},
+    "/emulator/reset": {"POST": _reset},
+}

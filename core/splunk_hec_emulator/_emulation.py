@@ -11,6 +11,7 @@ from typing import Any
 
 from splunk_hec_emulator._intake import Moment
 from splunk_hec_emulator._judge import Judge, preliminary
+from splunk_hec_emulator._live import Live
 from splunk_hec_emulator._node import Node
 from splunk_hec_emulator._replies import Reply
 from splunk_hec_emulator._request import Request
@@ -32,6 +33,7 @@ class Emulation:
         self.faults = Faults(settings.faults, settings.seed, clock())
         self.store = Store(settings.journal, keeps_events=settings.keep_events)
         self.judge = Judge(settings, clock())
+        self.live = Live(self, clock, wall)
         self._next_node = itertools.count()
         self._next_request = itertools.count(1)
 

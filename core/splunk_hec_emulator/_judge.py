@@ -51,6 +51,11 @@ class Judge:
         self._tokens = {token.value: token for token in tokens}
         self._tokens_since = now
 
+    @property
+    def tokens(self) -> list[Token]:
+        """The tokens in the order they were given."""
+        return list(self._tokens.values())
+
     def clear(self) -> None:
         """Start all counters from 0."""
         self.counts = Counts()

@@ -4,7 +4,7 @@ JSON is compact and its keys come in the order text, code, invalid-event-number,
 Enterprise 10.4.3. Nothing here decides which reply a request deserves.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 
 JSON_TYPE = "application/json; charset=UTF-8"
@@ -59,6 +59,7 @@ class Reply:
     content_type: str = JSON_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     stream: Iterator[bytes] | None = None  # instead of `body`, for long answers of the emulator's own pages
+    live: AsyncGenerator[bytes] | None = None  # instead of `body`, for what goes on until the client leaves
 
     def with_header(self, name: str, value: str) -> "Reply":
         """Return the same reply with one more header."""

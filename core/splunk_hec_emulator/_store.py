@@ -9,7 +9,7 @@ unbuffered write per post: after `kill -9` it holds exactly what was indexed.
 import bisect
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -74,10 +74,14 @@ _NULL = msgspec.Raw(b"null")
 
 def lines(post: Post) -> Iterator[bytes]:
     """Make the JSON lines of a post's events, in order, without line ends."""
+    for seq, envelope in enumerate(envelopes(post), post.first_seq):
+        yield _encode(line(seq, post, envelope))
+
+
+def envelopes(post: Post) -> list[Envelope]:
+    """Return a post's events in order, as they were sent."""
     body = gunzip(post.body) if post.is_gzip else post.body
-    envelopes = _raw_events(post, body) if post.is_raw else read_back(body)
-    for seq, envelope in enumerate(envelopes, post.first_seq):
-        yield _encode(_line(seq, post, envelope))
+    return _raw_events(post, body) if post.is_raw else read_back(body)
 
 
 def raw_events(body: bytes, *, is_line_broken: bool) -> list[str]:
@@ -92,7 +96,8 @@ def _raw_events(post: Post, body: bytes) -> list[Envelope]:
     return [Envelope(event=msgspec.Raw(_encode(text))) for text in texts]
 
 
-def _line(seq: int, post: Post, envelope: Envelope) -> Line:
+def line(seq: int, post: Post, envelope: Envelope) -> Line:
+    """Return an event with everything its envelope does not say, which its post does."""
     return Line(
         seq,
         post.request,
@@ -152,9 +157,14 @@ class Store:
             at = max(bisect.bisect_right(posts, offset, key=lambda post: post.first_seq) - 1, 0)
             offset -= posts[at].first_seq if posts else 0
             posts = posts[at:]
-        found = (line for post in posts for line in lines(post) if needle in line)
+        found = (text for post in posts for text in lines(post) if needle in text)
         stop = None if limit is None else offset + limit
         return itertools.islice(found, offset, stop)
+
+    @property
+    def posts(self) -> Sequence[Post]:
+        """Every durable post that holds events, in order; it grows, and `clear` puts another in its place."""
+        return self._posts
 
     def count(self, containing: str = "") -> int:
         """Count the events that `read` would yield without bounds."""

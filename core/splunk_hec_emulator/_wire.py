@@ -10,7 +10,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -191,6 +191,8 @@ class Connection:
 
     async def _send(self, reply: Reply, request: Request) -> bool:
         """Write a whole reply; return whether the connection stays open."""
+        if reply.live is not None:
+            return await self._send_live(reply, reply.live)
         if reply.stream is not None and not self._is_http10 and request.method != "HEAD":
             self._write(self._head(reply, None))
             for block in reply.stream:
@@ -208,6 +210,17 @@ class Connection:
             return False
         self._http.start_next_cycle()
         return True
+
+    async def _send_live(self, reply: Reply, live: AsyncGenerator[bytes]) -> bool:
+        """Write pieces as they come, until the client leaves; the connection then ends."""
+        async with contextlib.aclosing(live):
+            self._write(self._head(reply, None))
+            async for piece in live:
+                self._write(self._http.send(h11.Data(data=piece)))
+                await self._writer.drain()
+                if self._writer.is_closing():
+                    break
+        return False
 
     async def _refuse(self, reply: Reply) -> None:
         """Answer what was not read whole, close our side, and read on for a moment."""

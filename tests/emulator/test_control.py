@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 ONE = b'{"event":"a"}'
 
 
-def test_the_front_page_lists_the_routes(serve: "Serve") -> None:
-    """`/` tells a newcomer what there is, as text."""
-    reply = serve().ask("GET", "/")
+def test_the_routes_are_listed(serve: "Serve") -> None:
+    """`/emulator/` tells a newcomer what there is, as text."""
+    reply = serve().ask("GET", "/emulator/")
     assert reply.headers["Content-Type"] == "text/plain; charset=UTF-8"
     for route in (b"/services/collector", b"/emulator/stats", b"/emulator/faults", b"/emulator/reset"):
         assert route in reply.body
