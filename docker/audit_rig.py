@@ -15,7 +15,6 @@ from collections import Counter
 from urllib.request import urlopen
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-
 from splunk_hec_kafka.audit import Place, read_committed
 
 BOOTSTRAP, TOPIC = os.environ["BOOTSTRAP"], os.environ["TOPIC"]

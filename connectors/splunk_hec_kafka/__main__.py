@@ -19,16 +19,17 @@ for _needed in ("click", "confluent_kafka", "prometheus_client", "rich"):
 
 import click  # noqa: E402 -- after the look whether it is there
 
+from splunk_hec_kafka.cli_dlq import dlq  # noqa: E402
 from splunk_hec_kafka.cli_options import (  # noqa: E402
+    CONTEXT,
     common,
     configured,
     configured_for_splunk,
     load_config,
     report,
     reporting,
+    uses_color,
 )
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(context_settings=CONTEXT)
@@ -106,7 +107,13 @@ def check(*, offline: bool, probe_event: bool, output: str, **given: Any) -> int
 
     logging.disable(logging.CRITICAL)  # the findings say it all
 
-    return run_checks(lambda: load_config(given), offline=offline, probe_event=probe_event, output=output)
+    return run_checks(
+        lambda: load_config(given),
+        offline=offline,
+        probe_event=probe_event,
+        output=output,
+        use_color=uses_color(given),
+    )
 
 
 command.add_command(click.Command("validate", callback=check.callback, params=check.params,
@@ -194,18 +201,67 @@ def bench(*, output: str, **given: Any) -> int:
     )
 
 
-def uses_color(given: dict[str, Any]) -> bool:
-    """Whether colours are wanted; whether they are possible is the terminal's business."""
-    import os  # noqa: PLC0415 -- one use
+command.add_command(dlq)
 
-    return not given["no_color"] and not os.environ.get("NO_COLOR")
+
+@command.command()
+@click.option(
+    "--earliest", default="-24h@h", show_default=True, metavar="TIME", help="Splunk's time modifier."
+)
+@click.option("--latest", default="-5m", show_default=True, metavar="TIME",
+              help="The same; leave out what may be on its way.")  # fmt: skip
+@click.option("--index", "indexes", multiple=True, help="Search here instead of where the routes say.")
+@configured
+@reporting
+@common
+def audit(*, earliest: str, latest: str, indexes: tuple[str, ...], output: str, **given: Any) -> int:
+    """Print the Splunk searches (SPL) that show lost and doubled records by their place in Kafka."""
+    from splunk_hec_kafka.splunk_searches import searches, searches_text  # noqa: PLC0415 -- as above
+
+    found = searches(load_config(given).config, earliest, latest, indexes)
+    report(output, found, searches_text(found))
+    return 0
+
+
+@config.command("from-connect")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@common
+def from_connect(*, file: Path, **_: Any) -> int:
+    """Convert a configuration of Splunk Connect for Kafka: TOML on stdout, what is left to do on stderr.
+
+    FILE is a .properties file, or JSON as Connect's REST interface takes and gives it; - reads stdin.
+    """
+    from splunk_hec_kafka.from_connect import converted  # noqa: PLC0415 -- as above
+
+    with click.open_file(str(file), encoding="utf-8") as opened:
+        toml, notes = converted(opened.read())
+    report("text", None, toml)
+    for note in notes:
+        click.echo(f"{note.kind}  {note.key}: {note.text}", err=True)
+    return 0
+
+
+@command.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@common
+def completion(*, shell: str, **_: Any) -> int:
+    """Print the script that completes commands and options; e.g. in ~/.bashrc:
+
+    eval "$(hec-kafka-sink completion bash)"
+    """  # noqa: D415 -- click makes one line of it
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 -- as above
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    report("text", None, kind(command, {}, "hec-kafka-sink", "_HEC_KAFKA_SINK_COMPLETE").source())
+    return 0
 
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
     is_debug = "--debug" in sys.argv[1:]
     try:
-        code = command.main(standalone_mode=False)
+        code = command.main(prog_name="hec-kafka-sink", standalone_mode=False)
     except click.ClickException as error:
         where = (
             error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "hec-kafka-sink"

@@ -41,11 +41,19 @@ if TYPE_CHECKING:
 
     from splunk_hec_kafka.config import Loaded, SinkConfig
 
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 ASK_S = 10.0
 """How long one question may take; whoever checks does not want to wait for a patience."""
 
 
-def run_checks(load: Callable[[], Loaded], *, offline: bool, probe_event: bool, output: str) -> int:
+def run_checks(
+    load: Callable[[], Loaded],
+    *,
+    offline: bool,
+    probe_event: bool,
+    output: str,
+    use_color: bool = False,
+) -> int:
     """Check, and print the findings as they come (JSON: at the end).
 
     Args:
@@ -53,6 +61,7 @@ def run_checks(load: Callable[[], Loaded], *, offline: bool, probe_event: bool, 
         offline: Check the configuration alone.
         probe_event: Index one event for each index that a route names, else one in the default index.
         output: `text` or `json`.
+        use_color: Whether a terminal may be coloured.
 
     Returns:
         The first failure's code.
@@ -61,7 +70,9 @@ def run_checks(load: Callable[[], Loaded], *, offline: bool, probe_event: bool, 
     for finding in _findings(load, offline=offline, probe_event=probe_event):
         findings.append(finding)
         if output == "text":
-            click.echo(line(finding))
+            shown, color = line(finding), _COLORS[finding.status] if use_color else None
+            status = len(finding.status)
+            click.echo(click.style(shown[:status], fg=color) + shown[status:] if color else shown)
     if output == "json":
         keys = ("name", "status", "text", "fix")
         report(output, [{key: getattr(one, key) for key in keys} for one in findings], "")

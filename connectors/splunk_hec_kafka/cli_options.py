@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from splunk_hec_kafka.config import Loaded
 
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _Command = TypeVar("_Command", bound="Callable[..., Any]")
 _FLAGS = {
     "bootstrap": "kafka.bootstrap_servers",
@@ -104,6 +105,26 @@ def configured_for_splunk(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def configured_for_letters(command: _Command) -> _Command:
+    """Options of commands that read the dead-letter topic; `--topic` is theirs to give another meaning."""
+    for option in reversed(
+        (
+            _config,
+            click.option("-b", "--bootstrap", metavar="BROKERS", help="kafka.bootstrap_servers"),
+            click.option("--hec-url", multiple=True, metavar="URL", help="hec.url; may be repeated."),
+            click.option("--token", metavar="env:NAME", help="hec.token, as env:NAME or file:PATH."),
+            _sets,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def uses_color(given: dict[str, Any]) -> bool:
+    """Whether colours are wanted; whether they are possible is the terminal's business."""
+    return not given["no_color"] and not os.environ.get("NO_COLOR")
 
 
 def load_config(given: dict[str, Any]) -> Loaded:

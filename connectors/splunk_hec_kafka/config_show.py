@@ -41,7 +41,7 @@ def show_toml(loaded: Loaded) -> str:
         lines += ["", heading]
         for name, value in table.items():
             key = f"{prefix}.{name}"
-            text = f"{_toml_key(name)} = {_toml(hide(key, value))}"
+            text = f"{toml_key(name)} = {toml_value(hide(key, value))}"
             lines.append(f"{text:<56} # {loaded.origins.get(key, 'default')}")
     return "\n".join(lines[1:]) + "\n"
 
@@ -103,7 +103,7 @@ def _table(
 def _default(key: Key) -> str:
     if key.pattern in (("hec", "url"), ("hec", "token"), ("kafka", "topics"), ("kafka", "group_id")):
         return "required"
-    return f"`{_toml(key.default)}`" if key.pattern not in OPEN_TABLES else "empty"
+    return f"`{toml_value(key.default)}`" if key.pattern not in OPEN_TABLES else "empty"
 
 
 def _meaning(key: Key) -> str:
@@ -119,12 +119,16 @@ def _plain(value: Any) -> Any:
     return list(cast("tuple[object, ...]", value)) if isinstance(value, tuple) else value
 
 
-def _toml_key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A key as TOML takes it, quoted if it must be."""
     return name if name and all(letter in _BARE for letter in name) else json.dumps(name)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """A TOML value; JSON's strings, numbers and booleans are TOML's too."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(one) for one in cast('list[object]', value))}]"
-    return json.dumps(_plain(value), ensure_ascii=False)
+        return f"[{', '.join(toml_value(one) for one in cast('list[object]', value))}]"
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return f"{{ {', '.join(f'{toml_key(name)} = {toml_value(one)}' for name, one in items)} }}"
+    return json.dumps(_plain(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -24,8 +24,8 @@ import click
 from confluent_kafka import KafkaError, Message, Producer
 
 from splunk_hec_kafka._mock_kafka import MockKafka
-from splunk_hec_kafka.audit import Audit, Place, judge, read_committed, read_journal, read_letters
 from splunk_hec_kafka.cli_options import report
+from splunk_hec_kafka.demo_audit import Audit, Place, judge, read_committed, read_journal, read_letters
 from splunk_hec_kafka.demo_feed import (
     ENVELOPES_TOPIC,
     EVENT_MAX_BYTES,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from splunk_hec.errors import ConfigError
 from splunk_hec_kafka.config import REQUIRED_TO_READ, require
@@ -70,7 +70,11 @@ def _rows(consumer: Consumer, config: SinkConfig) -> list[Row]:
     for one in consumer.committed(asked, timeout=ANSWER_S) if asked else []:
         if one.error is not None:
             raise KafkaException(one.error)
-        _, end = consumer.get_watermark_offsets(TopicPartition(one.topic, one.partition), timeout=ANSWER_S)
+        at = TopicPartition(one.topic, one.partition)
+        low_end = consumer.get_watermark_offsets(at, timeout=ANSWER_S)
+        if low_end is None:  # pyright: ignore[reportUnnecessaryComparison] -- its stub forgets the time-out
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 -- librdkafka's code
+        end = low_end[1]
         current = one.offset if one.offset >= 0 else None
         lag = None if current is None else max(0, end - current)
         rows.append(Row(config.kafka.group_id, one.topic, one.partition, current, end, lag))

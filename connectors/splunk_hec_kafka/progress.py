@@ -52,3 +52,31 @@ def sink_line(metrics: Metrics) -> str:
         f"lag {total('lag_records'):,.0f}",
     ]
     return " · ".join(parts)
+
+
+@contextmanager
+def progress_bar(
+    text: str, total: int, *, is_wanted: bool = True, use_color: bool = True
+) -> Generator[Callable[[int], None]]:
+    """Show a bar on standard error while the block runs.
+
+    Args:
+        text: What is done.
+        total: How much there is to do.
+        is_wanted: False shows nothing; so does a standard error that is no terminal.
+        use_color: Whether colours may be used.
+
+    Yields:
+        To be called with how much was done since the last call.
+    """
+    if not is_wanted or not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console  # noqa: PLC0415 -- only where somebody watches
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+
+    console = Console(stderr=True, color_system="auto" if use_color else None)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda done: progress.advance(task, done)

@@ -286,6 +286,27 @@ def test_text_is_one_line_a_check(site: Site, capsys: pytest.CaptureFixture[str]
     assert "  fix: " in lines[0]
 
 
+def test_the_channel_that_posts_need_is_told(site: Site, hec_emulator: Emulator) -> None:
+    """A token with acknowledgements needs a channel in each post, one without does not; both work."""
+    _, found = site.check(hec_emulator.url, hec_emulator.token)
+    assert found["hec.channel"]["text"].startswith("posts need a channel")
+    _, found = site.check(hec_emulator.url, hec_emulator.plain_token, ("hec.ack=off",))
+    assert found["hec.channel"]["text"].startswith("posts need no channel")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_colours_are_for_terminals(
+    wanted: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal the status has a colour, if colours are wanted; a pipe gets none either way."""
+    for is_terminal in (True, False):
+        monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_, strips=not is_terminal: strips)
+        run_checks(lambda: load(None, {}), offline=True, probe_event=False, output="text", use_color=wanted)
+        out = capsys.readouterr().out
+        assert ("\x1b[31mfail\x1b[0m  config" in out) is (wanted and is_terminal)
+        assert ("\x1b" in out) is (wanted and is_terminal)
+
+
 # ---- rules -------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from splunk_hec_kafka.config import SinkConfig, load
 from splunk_hec_kafka.config_keys import KEYS, dotted
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.metrics import Metrics
-from splunk_hec_kafka.progress import live_line, sink_line
+from splunk_hec_kafka.progress import live_line, progress_bar, sink_line
 from splunk_hec_kafka.summary import summary_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,15 @@ COMMANDS = (
     ["config", "table"],
     ["lag"],
     ["bench"],
+    ["dlq", "ls"],
+    ["dlq", "show"],
+    ["dlq", "replay"],
+    ["audit"],
+    ["config", "from-connect"],
+    ["completion"],
 )
+PLAIN = ("schema", "table", "from-connect", "completion")
+"""They print a text that is a file of its own."""
 LETTERS = "hec-kafka-sink.dead-letters"
 SUMMARY_KEYS = [
     *("records", "delivered", "dead_lettered", "skipped", "committed"),
@@ -117,7 +125,7 @@ def test_every_command_has_the_common_options(command: list[str], capsys: pytest
     text = capsys.readouterr().out
     for option in ("--version", "-v, --verbose", "-q, --quiet", "--no-color", "--debug"):
         assert option in text
-    assert ("-o" in text) is (command[-1] not in ("schema", "table"))
+    assert ("-o" in text) is (command[-1] not in PLAIN)
     assert in_process(monkeypatch, *command, "--version") == 0
     assert re.match(r"hec-kafka-sink, version \d+\.\d+\.\d+", capsys.readouterr().out)
 
@@ -126,7 +134,7 @@ def test_help_imports_nothing_heavy() -> None:
     """Help answers at once: no Kafka, HTTP, metrics or terminal library is loaded for it."""
     script = (
         "import sys\nfrom splunk_hec_kafka.__main__ import command\n"
-        "command.main(['run', '--help'], standalone_mode=False)\n"
+        f"for one in {COMMANDS}:\n    command.main([*one, '--help'], standalone_mode=False)\n"
         "print([name for name in ('confluent_kafka', 'requests', 'prometheus_client', 'rich', 'msgspec')"
         " if name in sys.modules])"
     )
@@ -235,6 +243,97 @@ def test_config_schema_and_table_know_every_key(
     assert in_process(monkeypatch, "config", "table") == 0
     table = capsys.readouterr().out
     assert all(f"`{dotted(key.pattern).replace('route.*', 'route[]')}`" in table for key in KEYS.values())
+
+
+# ---- dead letters and completion -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls", "--since", "yesterday"],
+        ["show", "17"],
+        ["show", "0:-1"],
+        ["replay"],
+        ["replay", "--to", "splunk", "--rate", "0"],
+    ],
+)
+def test_a_wrong_filter_is_2(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Times, places and rates that are none are told in one line, before anybody is asked."""
+    assert in_process(monkeypatch, "dlq", *arguments) == ExitCode.USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_dead_letters_are_listed_and_replayed_from_the_command_line(deployment: Deployment) -> None:
+    """`ls`, `show` and `replay` read the options they document; results on stdout, nothing else there."""
+    produce(deployment.kafka.bootstrap, "logs", [b"\xff"], partition=0)
+    assert run_cli("run", *deployment.options, "--until-end", **deployment.env).returncode == 0
+    where = ["-b", deployment.kafka.bootstrap, "--hec-url", deployment.emulator.url, "--token", "env:TOKEN"]
+    listed = run_cli("dlq", "ls", *where, "-o", "json", "--since", "1h", **deployment.env)
+    told = json.loads(listed.stdout)
+    assert (told["matched"], told["reasons"]) == (1, {"undecodable": 1})
+    assert (told["letters"][0]["letter"], told["letters"][0]["topic"]) == ("0:0", "logs")
+    shown = run_cli("dlq", "show", "0:0", *where, **deployment.env)
+    assert "value    \\xff" in shown.stdout.splitlines()
+    mend = ["--set", "route.0.invalid_utf8=replace"]
+    done = run_cli("dlq", "replay", "--to", "splunk", *where, *mend, **deployment.env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^replayed +1$", done.stdout, re.MULTILINE)
+    assert [one["event"] for one in deployment.emulator.events()] == ["\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("within_s", "replayed", "code"),
+    [
+        pytest.param(1, 0, ExitCode.UNSETTLED, marks=pytest.mark.hec_emulator(ack_delay="never")),
+        pytest.param(60, 1, ExitCode.OK, marks=pytest.mark.hec_emulator(ack_delay="2s")),
+    ],
+)
+def test_a_replay_that_is_interrupted_says_what_is_open(
+    deployment: Deployment, within_s: int, replayed: int, code: ExitCode
+) -> None:
+    """The first signal waits for outcomes for as long as a sink would; what has none is counted, exit 7."""
+    produce(deployment.kafka.bootstrap, "logs", [b"\xff"], partition=0)
+    assert run_cli("run", *deployment.options, "--until-end", **deployment.env).returncode == 0
+    where = ["-b", deployment.kafka.bootstrap, "--hec-url", deployment.emulator.url, "--token", "env:TOKEN"]
+    more = ["--set", "route.0.invalid_utf8=replace", "--set", f"run.shutdown_s={within_s}", "-o", "json"]
+    with subprocess.Popen(
+        [*COMMAND, "dlq", "replay", "--to", "splunk", *where, *more],
+        env=clean_env(**deployment.env),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deployment.emulator.wait_for(lambda: deployment.emulator.stats()["acks_issued"] > 0, DEADLINE_S)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == code
+    told = json.loads(out)
+    assert (told["replayed"], told["unsettled"]) == (replayed, 1 - replayed)
+    assert (told["next_since"] is None) is (code != ExitCode.OK)
+
+
+def test_shells_complete(tmp_path: Path) -> None:
+    """Each shell gets a script; with bash's, commands and options are completed by the installed command."""
+    installed = Path(sys.executable).with_name("hec-kafka-sink")
+    for name in ("zsh", "fish"):
+        assert "_HEC_KAFKA_SINK_COMPLETE" in run_cli("completion", name).stdout
+    script = tmp_path / "completion.bash"
+    script.write_text(run_cli("completion", "bash").stdout)
+    for words, found in (
+        (("dlq", "re"), "replay"),
+        (("config", "from"), "from-connect"),
+        (("run", "--until"), "--until-end"),
+    ):
+        line = (
+            f"source {script}; COMP_WORDS=({installed} {' '.join(words)}); COMP_CWORD={len(words)}; "
+            f'_hec_kafka_sink_completion {installed}; echo "${{COMPREPLY[@]}}"'
+        )
+        done = subprocess.run(
+            ["bash", "-c", line], env=clean_env(), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.stdout.split() == [found], done.stderr
 
 
 # ---- run ---------------------------------------------------------------------------------------------
@@ -418,11 +517,16 @@ def test_progress_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) 
     with live_line(lambda: sink_line(metrics), use_color=False):
         pass
     assert "1,500 read" in screen.getvalue()
+    with progress_bar("replay", 4, use_color=False) as advance:
+        advance(4)
+    assert "4/4" in screen.getvalue()
     for wanted, terminal in ((False, True), (True, False)):
         screen.truncate(0)
         screen.is_terminal = terminal
         with live_line(lambda: sink_line(metrics), is_wanted=wanted):
             pass
+        with progress_bar("replay", 4, is_wanted=wanted) as advance:
+            advance(4)
         assert screen.getvalue().strip("\0") == ""
 
 

@@ -14,7 +14,7 @@ import pytest
 from kafka_tools import DEADLINE_S, read_all, wait_for
 
 from splunk_hec_kafka import demo
-from splunk_hec_kafka.audit import Audit
+from splunk_hec_kafka.demo_audit import Audit
 from splunk_hec_kafka.demo_feed import (
     ENVELOPES_TOPIC,
     EVENT_MAX_BYTES,

@@ -67,6 +67,24 @@ def test_lag_is_the_end_less_the_commit(mock_kafka: MockKafka) -> None:
     ]
 
 
+def test_a_group_that_may_not_be_read_is_a_failure(mock_kafka: MockKafka) -> None:
+    """A refused group is told with exit 4, not shown as one without commits."""
+    mock_kafka.create_topic("logs", 2)
+    mock_kafka.push_errors(9, [30] * 10)
+    with pytest.raises(SinkFailure, match="authorization") as caught:
+        group_lag(config(mock_kafka.bootstrap))
+    assert caught.value.exit_code is ExitCode.KAFKA
+
+
+def test_ends_that_are_not_told_are_a_failure(mock_kafka: MockKafka) -> None:
+    """A broker that does not say where a partition ends is told with exit 4."""
+    mock_kafka.create_topic("logs", 1)
+    mock_kafka.push_errors(2, [29] * 20)
+    with pytest.raises(SinkFailure, match="authorization") as caught:
+        group_lag(config(mock_kafka.bootstrap))
+    assert caught.value.exit_code is ExitCode.KAFKA
+
+
 def test_no_topic_no_rows(mock_kafka: MockKafka) -> None:
     """Where nothing matches there is a heading and no row."""
     assert group_lag(config(mock_kafka.bootstrap, **{"kafka.topics": ["^nothing.*"]})) == []

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from splunk_hec._protocol import table
 from splunk_hec_kafka.config_show import markdown_table as configuration
+from splunk_hec_kafka.connect_keys import markdown_table as connect
 from splunk_hec_kafka.metrics import markdown_table as metrics
 
 ROOT = Path(__file__).parents[2]
 TABLES = {
     ("README.md", "configuration"): configuration,
     ("connectors/README.md", "metrics"): metrics,
+    ("connectors/MIGRATION.md", "connect"): connect,
     ("core/README.md", "replies"): table,
 }
 

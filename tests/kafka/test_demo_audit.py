@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka_tools import produce
 
-from splunk_hec_kafka.audit import Indexed, Letter, Place, judge, read_committed, read_journal, read_letters
+from splunk_hec_kafka.demo_audit import (
+    Indexed,
+    Letter,
+    Place,
+    judge,
+    read_committed,
+    read_journal,
+    read_letters,
+)
 from splunk_hec_kafka.demo_feed import INDEX, Record
 
 if TYPE_CHECKING:
