@@ -25,11 +25,13 @@ from splunk_hec_kafka.cli_options import report
 from splunk_hec_kafka.config import require
 from splunk_hec_kafka.logs import setup
 from splunk_hec_kafka.metrics import Metrics
+from splunk_hec_kafka.outside import THE_WORLD
 from splunk_hec_kafka.progress import live_line, sink_line
 from splunk_hec_kafka.server import StatusServer
 from splunk_hec_kafka.sink import Sink
 from splunk_hec_kafka.summary import summary_text
 from splunk_hec_kafka.supervisor import merged_summary, supervise
+from splunk_hec_kafka.telemetry import CLOSE_S, telemetry
 
 if TYPE_CHECKING:
     from splunk_hec_kafka.config import Loaded
@@ -76,13 +78,17 @@ def run_sink(
     for warning in loaded.warnings:
         log.warning("%s", warning)
     metrics = Metrics()
-    sink = Sink(config, metrics=metrics, until_end=until_end)
+    told = telemetry(metrics, os.environ)
+    outside = THE_WORLD if told is None else THE_WORLD._replace(trace=told.batch)
+    sink = Sink(config, metrics=metrics, until_end=until_end, outside=outside)
     _stop_on_signals(sink)
     if report_to is not None:
         Thread(target=_stop_without_supervisor, args=(sink,), name="supervisor-watch", daemon=True).start()
     _calm_collector()
     is_watched = report_to is None and not is_quiet
     with ExitStack() as stack:
+        if told is not None:
+            stack.callback(told.close, CLOSE_S)
         port = 0
         if config.server.listen:
             server = StatusServer(

@@ -88,7 +88,7 @@ class Commits:
             consumer.commit(offsets=self._positions(offsets), asynchronous=True)
         except KafkaException as error:
             self._is_pending = False
-            log.warning("commit failed: %s; it is tried again", error.args[0].str())
+            log.warning("commit of %s failed: %s; it is tried again", _told(offsets), error.args[0].str())
 
     def carry_out(self, consumer: Consumer, partitions: Iterable[TopicPartition], since: float) -> None:
         """Commit partitions that go, and wait for the broker's word; no older commit may follow.
@@ -116,7 +116,8 @@ class Commits:
         self._is_pending = False
         if error is not None:
             self._refuse_maps(error, partitions)
-            log.warning("commit failed: %s; it is tried again", error.str())
+            which = {TopicPartition(one.topic, one.partition): one.offset for one in partitions}
+            log.warning("commit of %s failed: %s; it is tried again", _told(which), error.str())
         else:
             self._note(partitions)
 
@@ -168,7 +169,8 @@ class Commits:
             if self._refuse_maps(error.args[0], positions):
                 self._commit(consumer, offsets)  # each time fewer maps go along
                 return
-            log.warning("commit failed: %s; what it covers is read again", error.args[0].str())
+            why = error.args[0].str()
+            log.warning("commit of %s failed: %s; what it covers is read again", _told(offsets), why)
         else:
             self._note(results or [])
 
@@ -184,6 +186,11 @@ class Commits:
             elif result.offset >= 0:
                 self.committed[at] = result.offset
                 self._texts[at] = result.metadata or ""
+
+
+def _told(offsets: Mapping[TopicPartition, int]) -> str:
+    """Partitions and offsets, for a log line."""
+    return ", ".join(f"{at.topic}/{at.partition}@{offset}" for at, offset in offsets.items())
 
 
 def positions_of(offsets: Mapping[TopicPartition, int]) -> list[Position]:

@@ -10,17 +10,18 @@ is produced again. Only faults that time does not heal are handed out as errors,
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from splunk_hec.errors import ConfigError
+from splunk_hec.errors import ConfigError, one_line
 from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.dead_letter_record import dead_letter_record
 from splunk_hec_kafka.kafka_properties import connection_properties, resolved
+from splunk_hec_kafka.offsets import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +56,8 @@ _PERMANENT = frozenset(
 """What no waiting mends. Anything else is produced again, so that a broker's bad hour costs time only."""
 _GIVEN_UP = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 -- as above
 """What `close` makes of letters without a report."""
+TELL_EVERY_S = 10.0
+"""Between two lines about dead letters that were written."""
 _DEFAULTS = {
     "enable.idempotence": "true",
     "delivery.timeout.ms": "60000",
@@ -118,6 +121,8 @@ class DeadLetters:
         self._reports: list[tuple[Consumed, KafkaError | None]] = []
         self._again: deque[tuple[Consumed, Refusal | Outcome]] = deque()
         self._outstanding = 0
+        self._written: Counter[str] = Counter()
+        self._next_tell = 0.0
         try:
             self._producer = producer(dict(properties), logger=librdkafka_log)
         except KafkaException as error:
@@ -154,6 +159,7 @@ class DeadLetters:
             self._produce_again()
         reports, self._reports = self._reports, []
         self._outstanding -= len(reports)
+        self._tell()
         return reports
 
     def flush(self, timeout_s: float) -> int:
@@ -173,10 +179,28 @@ class DeadLetters:
 
     def close(self) -> None:
         """Give up what has no report yet, so that the process can end; those records stay uncommitted."""
+        self._next_tell = 0.0
+        self._tell()
         self._again.clear()
         self._producer.purge()
         self._producer.poll(0)
         self._again.clear()
+
+    def _note(self, message: Consumed, cause: Refusal | Outcome, error: KafkaError | None) -> None:
+        if error is not None:  # it ends the sink, which says so
+            return
+        self._written[cause.reason] += 1
+        if _log.isEnabledFor(logging.DEBUG):
+            at, offset = place(message)
+            _log.debug("%s/%d@%d is a dead letter: %s (%s)", *at, offset, cause.reason, one_line(cause.text))
+
+    def _tell(self) -> None:
+        """One line for many: thousands may come in a second."""
+        if self._written and (now := monotonic()) >= self._next_tell:
+            told = ", ".join(f"{count} {reason}" for reason, count in self._written.items())
+            _log.warning("dead letters were written to %s: %s", self._topic, told)
+            self._written.clear()
+            self._next_tell = now + TELL_EVERY_S
 
     def _enqueue(self, message: Consumed, cause: Refusal | Outcome) -> bool:
         key, value, headers = dead_letter_record(message, cause)
@@ -201,6 +225,8 @@ class DeadLetters:
         """Called by librdkafka from within poll() and flush(), on the loop's thread."""
         if error is None or error.fatal() or error.code() in _PERMANENT:
             self._reports.append((message, error))
+            self._note(message, cause, error)
         elif error.code() not in _GIVEN_UP:
-            _log.warning("a dead letter is written again after: %s", error.str())
+            at, offset = place(message)
+            _log.warning("the dead letter of %s/%d@%d is written again after: %s", *at, offset, error.str())
             self._again.append((message, cause))

@@ -90,6 +90,7 @@ class Delivery:
         self._ledger = ledger
         self._metrics = metrics
         self._wait = outside.wait
+        self._trace = outside.trace
         routes = RouteTable(config.route)
         kinds = _kinds(config)
         self.budget = Budget(config.hec.in_flight_max_bytes, config.hec.in_flight_max_events)
@@ -111,7 +112,7 @@ class Delivery:
         self._letters: deque[Letter] = deque()
         # By the identity of the record: an offset may be on its way twice, under two assignments.
         self._written: dict[int, Letter] = {}
-        self._limit = RejectLimit(config.dead_letter.max_ratio, config.dead_letter.max_consecutive)
+        self.limit = RejectLimit(config.dead_letter.max_ratio, config.dead_letter.max_consecutive)
         self._refusal: SinkFailure | None = None
         self._dead_letters: DeadLetters | None = None
         if config.dead_letter.on_reject == "dead_letter":
@@ -179,13 +180,15 @@ class Delivery:
         settled = 0
         for stream in self._streams.values():
             for outcome in stream.poll():
+                if self._trace is not None:
+                    self._trace(outcome)
                 settled += self._settle(outcome)
         settled += self._settle_letters()
         self._raise_refusal()
-        if self._limit.exceeded:
+        if self.limit.exceeded:
             raise SinkFailure(
                 ExitCode.DEAD_LETTER_LIMIT,
-                self._limit.exceeded,
+                self.limit.exceeded,
                 "look at hec.reason of the dead letters; raise the limit only if they are right",
             )
         return settled
@@ -197,7 +200,7 @@ class Delivery:
                 delivered = sum(
                     run.last - run.first + 1 for run in records.runs() if self._ledger.settle(run)
                 )
-                self._limit.settle(delivered, is_rejected=False)
+                self.limit.settle(delivered, is_rejected=False)
                 self.delivered += delivered
                 return delivered
             case OutcomeKind.GAVE_UP if outcome.reason in _LEFT_OPEN:
@@ -257,7 +260,7 @@ class Delivery:
                 "correct the record or its route, or set dead_letter.on_reject = 'dead_letter'",
             )
             return
-        self._limit.settle(1, is_rejected=True)
+        self.limit.settle(1, is_rejected=True)
         charge = _held(record)
         self.budget.force(charge, 1)
         self._letters.append(Letter(record, run, cause, charge))

@@ -39,6 +39,12 @@ CATALOGUE: tuple[Metric, ...] = (
         "Records not sent on purpose: tombstone, drop, settled before.",
     ),
     Metric("dead_letters", "counter", ("reason",), "Records written to the dead-letter topic, by reason."),
+    Metric(
+        "dead_letter_limit_used",
+        "gauge",
+        (),
+        "Share of the dead-letter limit that is used: above 1 the sink stops (exit 6).",
+    ),
     Metric("lost_records", "counter", ("topic", "partition"), "Offsets Kafka deleted before they were read."),
     Metric("fenced_acks", "counter", (), "Outcomes that came after their partition had gone elsewhere."),
     Metric("committed_offset", "gauge", ("topic", "partition"), "Next offset to read, as committed."),
@@ -54,11 +60,29 @@ CATALOGUE: tuple[Metric, ...] = (
 )
 """Everything under `/metrics`, without the prefix."""
 
+REJECTIONS = (
+    "bad_fields",
+    "bad_index",
+    "bad_time",
+    "blank",
+    "gave_up",
+    "invalid_event",
+    "refused_by_proxy",
+    "too_large",
+    "unconfirmed",
+    "undecodable",
+)
+"""The values of `hec.reason` in dead letters."""
+PAUSES = ("budget", "dead_letters", "endpoint")
+"""Why fetching may be paused."""
 KNOWN_VALUES: dict[str, tuple[str, ...]] = {
     "events": tuple(OutcomeKind),
     "resends": get_args(Cause),
-    "paused": ("budget", "endpoint", "dead_letters"),
-    "pause_seconds": ("budget", "endpoint", "dead_letters"),
+    "channels_retired": ("ack_timeout", "channel_reset", "idle", "left", "not_sticky", "unknown_reply"),
+    "records_skipped": ("drop", "settled", "tombstone"),
+    "dead_letters": REJECTIONS,
+    "paused": PAUSES,
+    "pause_seconds": PAUSES,
 }
 """Label values known beforehand: those series begin at 0, so that their first increase is seen."""
 
@@ -168,6 +192,10 @@ class Metrics:
         """Dead letters were written for sure."""
         self._counters["dead_letters"].labels(reason).inc(records)
 
+    def limit_used(self, share: float) -> None:
+        """How much of the dead-letter limit is used."""
+        self._gauges["dead_letter_limit_used"].set(share)
+
     def lost_range(self, topic: str, partition: int, records: int) -> None:
         """Offsets were gone before they were read."""
         self._counters["lost_records"].labels(topic, str(partition)).inc(records)
@@ -180,6 +208,7 @@ class Metrics:
     def committed(self, topic: str, partition: int, offset: int) -> None:
         """A commit succeeded."""
         self._gauges["committed_offset"].labels(topic, str(partition)).set(offset)
+        self._counters["lost_records"].labels(topic, str(partition))  # begins at 0, as KNOWN_VALUES do
 
     def lag(self, topic: str, partition: int, records: int) -> None:
         """So many records are behind the committed offset."""
@@ -213,17 +242,17 @@ class Metrics:
 
     def total(self, name: str, **labels: str) -> float:
         """The sum over all series of a counter or gauge that have these labels; 0 if there are none."""
-        return sum(value for found, value in self._series(name) if labels.items() <= found.items())
+        return sum(value for found, value in self.series(name) if labels.items() <= found.items())
 
     def resends(self) -> dict[str, int]:
         """How often batches were sent again, by cause; only causes that occurred."""
-        return {labels["cause"]: int(value) for labels, value in self._series("resends") if value}
+        return {labels["cause"]: int(value) for labels, value in self.series("resends") if value}
 
     def requests(self) -> dict[str, int]:
         """How many requests were answered how, by `status/code`; `0/` = no reply."""
         series = (
             (f"{labels['status']}/{labels['code']}", value)
-            for labels, value in self._series("requests")
+            for labels, value in self.series("requests")
             if labels
         )
         return {reply: int(value) for reply, value in series if value}
@@ -233,9 +262,14 @@ class Metrics:
         p50, p99 = self._latency.at(0.5, 0.99)
         return p50, p99
 
-    def _series(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
-        for family in (self._counters.get(name) or self._gauges[name]).collect():
-            yield from ((sample.labels, sample.value) for sample in family.samples)
+    def series(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
+        """Labels and value of each series of a counter or gauge, or of a histogram's `_count` or `_sum`."""
+        is_part = name.endswith(("_count", "_sum"))
+        metric = self._histogram if is_part else self._counters.get(name) or self._gauges[name]
+        for family in metric.collect():
+            for sample in family.samples:
+                if not is_part or sample.name == PREFIX + name:
+                    yield sample.labels, sample.value
 
 
 def exported_name(metric: Metric) -> str:

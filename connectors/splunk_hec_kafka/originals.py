@@ -198,6 +198,10 @@ class Originals:
                 self._read(line) + self._tail_of(index) if value is None else value,
             )
 
+    def headers(self, start: int, stop: int) -> Iterator[Headers]:
+        """The headers of those among some of the records that have any."""
+        return (one for one in (self._headers or [])[start:stop] if one)
+
     def _tail_of(self, index: int) -> bytes:
         return TAILS[self._tails[index]] if self._tails else b""
 
@@ -269,6 +273,11 @@ class Records:
             for originals, epochs, start, stop in self.parts
             for at, first, last in originals.runs(start, stop)
         ]
+
+    def headers(self, at_most: int) -> Iterator[Headers]:
+        """The headers of the first so many records that have any."""
+        each = (one for part in self.parts for one in part.originals.headers(part.start, part.stop))
+        return islice(each, at_most)
 
     def places(self) -> str:
         """The runs for a log line, as `topic/partition@first-last`."""

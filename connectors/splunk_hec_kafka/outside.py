@@ -20,6 +20,8 @@ from splunk_hec.client import HecClient
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from splunk_hec.events import Outcome
+
 
 def _sleep(seconds: float) -> None:
     Event().wait(seconds)
@@ -44,6 +46,7 @@ class Outside(NamedTuple):
         sleep: Lets so many seconds pass.
         wait: Waits until something of this budget is released, at most so many seconds.
         run_within: Runs something that may hang, at most so many seconds; whether it ended.
+        trace: Is told of each batch's outcome, on the loop's thread.
     """
 
     consumer: Callable[..., Consumer] = Consumer
@@ -54,6 +57,7 @@ class Outside(NamedTuple):
     sleep: Callable[[float], None] = _sleep
     wait: Callable[[Budget, float], None] = Budget.wait
     run_within: Callable[[float, Callable[[], object]], bool] = _run_within
+    trace: Callable[[Outcome], None] | None = None
 
 
 THE_WORLD = Outside()

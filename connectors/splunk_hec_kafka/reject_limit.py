@@ -36,6 +36,14 @@ class RejectLimit:
             self._forget(self._settled - WINDOW)
 
     @property
+    def used(self) -> float:
+        """How much of the nearer limit is used: 0 while nothing is rejected, above 1 when it is exceeded."""
+        shares = [self._consecutive / self._max_consecutive] if self._max_consecutive else []
+        if self._settled >= JUDGED_FROM and self._max_ratio:
+            shares.append(self._rejected / (self._max_ratio * self._settled))
+        return max(shares, default=0.0)
+
+    @property
     def exceeded(self) -> str:
         """What is beyond which limit, for people; empty while all is within them."""
         if self._consecutive > self._max_consecutive:

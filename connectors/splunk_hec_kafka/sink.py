@@ -22,6 +22,7 @@ from splunk_hec_kafka.config import require
 from splunk_hec_kafka.dead_letter_topic import check_topic
 from splunk_hec_kafka.dead_letters import dead_letter_connection
 from splunk_hec_kafka.delivery import Delivery
+from splunk_hec_kafka.failings import Failings
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.offsets import OffsetLedger
 from splunk_hec_kafka.outside import THE_WORLD, Outside
@@ -91,6 +92,7 @@ class Sink:
         self._exit_code = ExitCode.INTERNAL
         self._starting: tuple[str, str] | None = ("starting", "not connected to Kafka yet")
         self._stalls = Stalls(metrics)
+        self._failings = Failings()
         self._reported: set[TopicPartition] = set()
         self._is_halted = self._is_all_committed = self._has_reached_end = False
         self._ended_at = self._next_commit = self._next_report = self._next_end_check = 0.0
@@ -219,6 +221,7 @@ class Sink:
     def _check_clients(self) -> None:
         """Look at the clients' health; a halt beyond the patience ends the sink, a fault of ours too."""
         healths = [client.health() for client in self._delivery.clients.values()]
+        self._failings.note(reason for health in healths for reason in health.reasons)
         self._is_halted = any(health.halted for health in healths)
         self._metrics.halted(self._is_halted)
         for health in healths:
@@ -237,6 +240,7 @@ class Sink:
         oldest = self._ledger.oldest_opened_at()
         metrics.oldest_age(now - oldest if oldest is not None else 0.0)
         metrics.fenced(self._ledger.fenced)
+        metrics.limit_used(self._delivery.limit.used)
         for at in self._reported - self._ledger.epochs.keys():
             metrics.forget(at.topic, at.partition)
         self._reported = set(self._ledger.epochs)

@@ -104,7 +104,7 @@ NOTHING = Effects()
 
 
 class LaneHealth(msgspec.Struct, frozen=True):
-    """How a lane sees its endpoint. `halted_since` and `failing_since` in monotonic seconds."""
+    """How a lane sees its endpoint. What ends in `_since` is in monotonic seconds."""
 
     halted: str = ""
     halted_text: str = ""
@@ -112,3 +112,4 @@ class LaneHealth(msgspec.Struct, frozen=True):
     failure: str = ""
     failing_since: float = 0.0
     is_confirming: bool = True
+    silent_since: float = 0.0

@@ -43,6 +43,8 @@ class Asking:
         latency: Of this lane's acknowledgements.
         answered_at: Monotonic seconds of the last well-formed answer.
         is_confirming: False once nothing was confirmed for a whole deadline.
+        silent_since: Monotonic seconds from which on it takes events and confirms none; only while not
+            `is_confirming`.
     """
 
     def __init__(self, lane: Lane, random: Random) -> None:
@@ -50,6 +52,7 @@ class Asking:
         self.latency = AckLatency()
         self.answered_at = 0.0
         self.is_confirming = True
+        self.silent_since = 0.0
         self._failures = Backoff(random)
         self._not_before = 0.0
 
@@ -134,6 +137,7 @@ class Asking:
             return
         attempt.is_expired, attempt.expired_at = True, now
         if self.latency.last_true_at < attempt.accepted_at and not attempt.is_reply_lost:
+            self.silent_since = attempt.accepted_at if self.is_confirming else self.silent_since
             self.is_confirming = False
         if not self._lane.settings.resend_on_ack_timeout:
             text = "no acknowledgement in time"

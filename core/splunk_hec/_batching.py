@@ -66,6 +66,7 @@ class Batch:
         size_bytes: Decoded size.
         charge_bytes: What it holds of the budget.
         attempts: POSTs that carried it.
+        ack_id: In the reply to the last of them; None if there was none. For the log: what counts is `live`.
         first_attempt_s: Seconds since 1970 of the first of them; 0.0 before.
         live: Attempts whose ids are still asked; the first `true` of any settles the batch.
         is_queued: It waits in its lane to be posted.
@@ -74,9 +75,9 @@ class Batch:
     """
 
     __slots__ = (
-        "_body", "_charged_body", "_lengths", "_packed", "attempts", "cause", "charge_bytes", "count",
-        "first_attempt_s", "id", "is_plain", "is_queued", "is_settled", "live", "manifest", "moves", "owner",
-        "query", "sealed_at", "size_bytes",
+        "_body", "_charged_body", "_lengths", "_packed", "ack_id", "attempts", "cause", "charge_bytes",
+        "count", "first_attempt_s", "id", "is_plain", "is_queued", "is_settled", "live", "manifest", "moves",
+        "owner", "query", "sealed_at", "size_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +106,7 @@ class Batch:
         self.charge_bytes = charge_bytes
         self._charged_body = len(body)
         self.attempts = 0
+        self.ack_id: int | None = None
         self.first_attempt_s = 0.0
         self.cause: Cause | None = None
         self.live: list[Attempt] = []
@@ -115,6 +117,12 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch {self.id} | {self.count} events {self.size_bytes} B | attempts {self.attempts}>"
+
+    def note_attempt(self, wall_s: float, ack_id: int | None) -> None:
+        """A POST carried it; `wall_s` in seconds since 1970, `ack_id` as in the reply."""
+        self.attempts += 1
+        self.first_attempt_s = self.first_attempt_s or wall_s
+        self.ack_id = ack_id
 
     def wire(self, codec: Codec | None) -> bytes:
         """The body to send, compressed unless `is_plain`; from then on only the compressed form is held."""
@@ -176,6 +184,7 @@ class Batch:
                 lengths=None if self._lengths is None else [len(envelope) for envelope in part],
             )
             piece.attempts, piece.first_attempt_s = self.attempts, self.first_attempt_s
+            piece.ack_id = self.ack_id
             piece.is_plain, piece.moves = self.is_plain, self.moves
             piece._charged_body = 0  # its share of the charge may already be that of the packed form
             pieces.append(piece)

@@ -142,7 +142,7 @@ class Endpoint:
         if self.is_ack_fault:
             self.still_halted(now)
 
-    def health(self, *, is_confirming: bool) -> LaneHealth:
+    def health(self, *, is_confirming: bool, silent_since: float = 0.0) -> LaneHealth:
         """A value for other threads."""
         halted = self.halted
         return LaneHealth(
@@ -152,4 +152,5 @@ class Endpoint:
             failure=self.failure,
             failing_since=self.failing_since or 0.0,
             is_confirming=is_confirming,
+            silent_since=silent_since,
         )

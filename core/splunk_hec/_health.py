@@ -41,7 +41,11 @@ def assess(urls: Sequence[str], lanes: Sequence[tuple[str, LaneHealth]], fault: 
     # Halted lanes first: what they say is why the client is halted, if it is.
     ordered = sorted(lanes, key=lambda item: not item[1].halted)
     found = [reason for url, lane in ordered for reason in _reasons(url, lane, now)]
-    reasons = {reason.code + reason.text: reason for reason in found}
+    reasons: dict[str, Reason] = {}
+    for reason in found:  # of lanes that say the same, the one that has said it for longest
+        said = reasons.setdefault(reason.code + reason.text, reason)
+        if reason.for_s > said.for_s:
+            reasons[reason.code + reason.text] = reason
     if fault:
         reasons["internal"] = Reason("internal", fault, 0.0)
     since = [
@@ -61,5 +65,6 @@ def _reasons(url: str, lane: LaneHealth, now: float) -> list[Reason]:
     elif lane.failure:
         reasons.append(Reason("endpoint", f"{url}: {lane.failure}", now - lane.failing_since))
     if not lane.is_confirming:
-        reasons.append(Reason("acks_never", f"{url}: takes events but confirms none of them", 0.0))
+        text = f"{url}: takes events but confirms none of them"
+        reasons.append(Reason("acks_never", text, now - lane.silent_since))
     return reasons

@@ -183,9 +183,8 @@ class Lane:
     def on_post(self, post: Post, reply: Reply, now: float, wall_s: float) -> None:
         """Take the reply to `Post`. `wall_s`: seconds since 1970, for Retry-After dates."""
         batch, channel = post.batch, post.channel
-        batch.attempts += 1
-        batch.first_attempt_s = batch.first_attempt_s or wall_s
         answer = protocol.read(reply)
+        batch.note_attempt(wall_s, answer.ack_id)
         if answer.ack_id is not None and self.acks is False and self.settings.acks is None:
             self._learn(acks=True)  # turned on since: from now on only they count
         if isinstance(reply, protocol.Reply) and not channel.note_reply(answer.ack_id, now) and self.acks:
@@ -337,7 +336,8 @@ class Lane:
 
     def health(self) -> LaneHealth:
         """How this lane sees its endpoint now."""
-        return self.endpoint.health(is_confirming=self.asking.is_confirming)
+        asking = self.asking
+        return self.endpoint.health(is_confirming=asking.is_confirming, silent_since=asking.silent_since)
 
     def take_effects(self) -> Effects:
         """What happened since the last call."""

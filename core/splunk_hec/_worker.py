@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from splunk_hec import _protocol as protocol
 from splunk_hec._actions import NOTHING, PollAcks, Post, Probe, Rest, Settled, Wait
-from splunk_hec.errors import ConfigError
+from splunk_hec.errors import ConfigError, one_line
 from splunk_hec.events import OutcomeKind
 
 if TYPE_CHECKING:
@@ -80,7 +80,28 @@ def tell_resend(observer: Observer, batch: Batch, cause: Cause) -> None:
     """Count that a batch is sent again, and say which: whoever finds a duplicate finds its cause here."""
     observer.count("resends", 1, cause=cause)
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("batch %s (%d events) is sent again: %s%s", batch.id, batch.count, cause, _places(batch))
+        log.debug("batch %s is sent again: %s%s", _told(batch), cause, _places(batch))
+
+
+def tell_settled(item: Settled, url: str) -> None:
+    """Say how a batch ended: at debug, but for what ends without anybody having judged it."""
+    is_lost = item.kind is OutcomeKind.UNCONFIRMED or (
+        item.kind is OutcomeKind.GAVE_UP and item.reason not in ("aborted", "closed")
+    )
+    level = logging.WARNING if is_lost else logging.DEBUG
+    if log.isEnabledFor(level):
+        why = f": {item.reason}" if item.reason else ""
+        why += f" ({one_line(item.text)})" if item.text else ""
+        after = f" after {item.ack_latency_s:.3f} s" if item.ack_latency_s else ""
+        batch = item.batch
+        log.log(
+            level, "batch %s %s%s%s by %s%s", _told(batch), item.kind.value, after, why, url, _places(batch)
+        )
+
+
+def _told(batch: Batch) -> str:
+    ack_id = "none" if batch.ack_id is None else batch.ack_id
+    return f"{batch.id} ({batch.count} events, attempt {batch.attempts}, ackId {ack_id})"
 
 
 def _places(batch: Batch) -> str:
@@ -262,7 +283,9 @@ class Worker:
             tell_resend(self._observer, batch, cause)
         for retired in effects.retired:
             self._observer.count("channels_retired", 1, cause=retired)
+            log.debug("%s: a channel is retired: %s", self.url, retired)
         for item in effects.settled:
+            tell_settled(item, self.url)
             if not item.batch.owner.is_aborted:
                 self._observer.count("events", item.batch.count, outcome=item.kind.value)
             if item.ack_latency_s:

@@ -210,11 +210,11 @@ def test_a_client_is_halted_once_every_endpoint_refuses_it() -> None:
 
 def test_health_tells_what_halts_before_what_fails() -> None:
     """The first reason is why the client is halted, if it is; each is told once, by however many lanes."""
-    failing = LaneHealth(failure="reset", failing_since=NOW + 1, is_confirming=False)
+    failing = LaneHealth(failure="reset", failing_since=NOW + 1, is_confirming=False, silent_since=NOW + 2)
     lanes = [(A, failing), (A, failing), (B, LaneHealth(halted="not_found", halted_since=NOW)), (A, WELL)]
     assert assess([A, B], lanes, "worker failed", NOW + 3).reasons == (
         Reason("not_found", f"{B}: not_found", 3.0),
         Reason("endpoint", f"{A}: reset", 2.0),
-        Reason("acks_never", f"{A}: takes events but confirms none of them", 0.0),
+        Reason("acks_never", f"{A}: takes events but confirms none of them", 1.0),
         Reason("internal", "worker failed", 0.0),
     )

@@ -299,7 +299,9 @@ def test_what_another_sink_reads_again_while_the_first_lives_is_a_rebalance(logs
 
 def test_a_resend_explains_one_copy_of_what_it_covers(logs: Logs) -> None:
     """The log says which offsets were sent again, and why; a third copy, or a neighbour, has no cause."""
-    logs.sinks["a2"].append(f"batch 7 (3 events) is sent again: unknown_reply {MAIN}/0@5-6, {MAIN}/0@8-8")
+    logs.sinks["a2"].append(
+        f"batch 7 (3 events, attempt 1, ackId none) is sent again: unknown_reply {MAIN}/0@5-6, {MAIN}/0@8-8"
+    )
     logs.journal += [logs.event(5), logs.event(8), logs.event(8), logs.event(9)]
     check = logs.check()
     assert check.causes.explained == {"unknown_reply": 2, NO_CAUSE: 2}
@@ -309,14 +311,16 @@ def test_a_resend_explains_one_copy_of_what_it_covers(logs: Logs) -> None:
 
 def test_what_was_refused_as_busy_explains_nothing(logs: Logs) -> None:
     """A busy server took nothing: a second copy after that would be a fault of ours."""
-    logs.sinks["a2"].append(f"batch 7 (3 events) is sent again: busy {MAIN}/0@5-9")
+    logs.sinks["a2"].append(f"batch 7 (3 events, attempt 1, ackId none) is sent again: busy {MAIN}/0@5-9")
     logs.journal.append(logs.event(6))
     assert logs.check().findings.counts == {"E7": 1}
 
 
 def test_a_resend_explains_nothing_of_another_launch(logs: Logs) -> None:
     """Causes belong to the process that wrote them."""
-    logs.sinks["a1"].append(f"batch 7 (3 events) is sent again: unknown_reply {MAIN}/0@5-9")
+    logs.sinks["a1"].append(
+        f"batch 7 (3 events, attempt 1, ackId none) is sent again: unknown_reply {MAIN}/0@5-9"
+    )
     logs.journal.append(logs.event(6))
     assert logs.check().findings.counts == {"E7": 1}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -224,6 +226,15 @@ class TestLimit:
         limit.settle(WINDOW // 2 + 1, is_rejected=True)
         assert "5001 of the last 10000" in limit.exceeded
 
+    def test_what_is_used_tells_the_nearer_limit(self) -> None:
+        """An alert sees a limit come near before it is reached: by the run, or by the ratio once judged."""
+        limit = RejectLimit(0.5, 10)
+        limit.settle(4, is_rejected=True)
+        assert limit.used == 0.4
+        limit.settle(JUDGED_FROM - 4, is_rejected=False)
+        assert limit.used == 4 / (0.5 * JUDGED_FROM)
+        assert RejectLimit(0, 0).used == 0
+
     def test_a_run_of_rejections_is_limited(self) -> None:
         """A delivered record ends a run; only a longer run than allowed stops the sink."""
         limit = RejectLimit(1.0, 3)
@@ -437,6 +448,24 @@ class TestWriting:
             assert before <= one.timestamp()[1] <= time.time() * 1000
         assert (written[0].headers() or [])[:2] == [("a", b"1"), ("a", None)]
         assert dict(written[0].headers() or [])["hec.record.timestamp"] == b"1000"
+
+    def test_the_log_tells_what_was_written(
+        self, mock: Mock, letters: Callable[..., DeadLetters], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A line for many, with counts by reason; at debug one for each, with its place; never a value."""
+        caplog.set_level(logging.DEBUG, "splunk_hec_kafka")
+        producer = letters()
+        for offset in (5, 6, 7):
+            one = message(b"private", offset)
+            producer.produce(one, refusal(one))
+        assert [error for _, error in reports(producer, 3)] == [None] * 3
+        producer.close()
+        line = re.compile(rf"dead letters were written to {TOPIC}: (\d+) undecodable")
+        told = map(line.fullmatch, caplog.messages)
+        assert sum(int(one[1]) for one in told if one) == 3
+        each = [one for one in caplog.messages if "is a dead letter: " in one]
+        assert [one.split(" ")[0] for one in each] == ["t/2@5", "t/2@6", "t/2@7"]
+        assert "private" not in caplog.text
 
     def test_a_record_near_the_size_limit_has_room_for_its_headers(
         self, mock: Mock, letters: Callable[..., DeadLetters]

@@ -32,6 +32,8 @@ PROMISED = {
     "hec_sink_channels_retired_total": ("cause",),
     "hec_sink_pause_seconds_total": ("reason",),
     "hec_sink_lost_records_total": ("topic", "partition"),
+    "hec_sink_dead_letter_limit_used": (),
+    "hec_sink_build_info": ("version", "python", "librdkafka"),
 }
 """What dashboards rely on: names and labels never change."""
 
@@ -92,6 +94,16 @@ class TestNames:
             assert value(metrics, f'hec_sink_resends_total{{cause="{cause}"}}') == 0
         for reason in ("budget", "endpoint", "dead_letters"):
             assert value(metrics, f'hec_sink_paused{{reason="{reason}"}}') == 0
+            assert value(metrics, f'hec_sink_pause_seconds_total{{reason="{reason}"}}') == 0
+        for reason in ("blank", "too_large", "gave_up", "undecodable"):
+            assert value(metrics, f'hec_sink_dead_letters_total{{reason="{reason}"}}') == 0
+        for cause in ("unknown_reply", "ack_timeout", "idle"):
+            assert value(metrics, f'hec_sink_channels_retired_total{{cause="{cause}"}}') == 0
+
+    def test_a_loss_is_an_increase_of_a_series_that_was_there(self, metrics: Metrics) -> None:
+        """From the first commit on, losses are shown as none, so that an alert sees the first."""
+        metrics.committed("t", 0, 7)
+        assert value(metrics, 'hec_sink_lost_records_total{partition="0",topic="t"}') == 0
 
     def test_build_info_tells_the_version(self, metrics: Metrics) -> None:
         """One series, always 1, whose labels say what runs."""
@@ -132,6 +144,8 @@ class TestNumbers:
         metrics.oldest_age(1.5)
         metrics.in_flight(1000, 2)
         metrics.halted(True)
+        metrics.limit_used(0.25)
+        assert value(metrics, "hec_sink_dead_letter_limit_used") == 0.25
         assert value(metrics, 'hec_sink_records_consumed_total{topic="t"}') == 500
         assert value(metrics, 'hec_sink_records_skipped_total{reason="tombstone"}') == 2
         assert value(metrics, 'hec_sink_dead_letters_total{reason="blank"}') == 3

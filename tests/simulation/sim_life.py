@@ -53,7 +53,7 @@ class Tally:
         """Counted by the world, which sees the range."""
 
     count = consumed = skipped = dead_letter = paused = committed = lag = staticmethod("".format)
-    fenced = oldest_age = in_flight = halted = forget = staticmethod("".format)
+    fenced = limit_used = oldest_age = in_flight = halted = forget = staticmethod("".format)
 
 
 class SimulatedTransport:

@@ -297,9 +297,10 @@ class ResendLog(logging.Handler):
             if self.world.story is not None:
                 self.world.tell("log: %s", record.getMessage())
             return
-        args: Any = record.args
-        if len(args) == 4:
-            self.world.tell("batch %s is sent again (%s)", args[0], args[2])
-            for partition, first, last in _RUN.findall(args[3]):
+        if "is sent again" in record.msg:
+            args: Any = record.args
+            batch, cause, places = args
+            self.world.tell("batch %s is sent again (%s)", batch, cause)
+            for partition, first, last in _RUN.findall(places):
                 for offset in range(int(first), int(last) + 1):
-                    self.world.note_resend((int(partition), offset), args[2])
+                    self.world.note_resend((int(partition), offset), cause)

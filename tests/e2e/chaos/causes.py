@@ -34,7 +34,7 @@ AGAIN_HERE = "read again by the same sink after a rebalance"
 AGAIN_THERE = "read again by another sink after a rebalance"
 _assigned = re.compile(r"^assigned (.*)$").match
 _gone = re.compile(r"^(revoked|lost) ([^:]*)").match
-_resent = re.compile(r"^batch \S+ \(\d+ events\) is sent again: (\w+) (.*)$").match
+_resent = re.compile(r"^batch \S+ \(\d+ events[^)]*\) is sent again: (\w+) (.*)$").match
 _deleted = re.compile(r"^(\S+)/(\d+): offsets (\d+) to (\d+) were deleted before they were read").match
 _place = re.compile(r"(\S+)/(\d+)@(start|\d+)(?:-(\d+))?").findall
 
