@@ -29,11 +29,14 @@ from splunk_hec_kafka.check_rules import (
     skipped,
 )
 from splunk_hec_kafka.cli_options import report
-from splunk_hec_kafka.config import require
+from splunk_hec_kafka.config import require, token_keys
 from splunk_hec_kafka.dead_letter_topic import check_topic
 from splunk_hec_kafka.dead_letters import dead_letter_connection
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.kafka_properties import connection_properties, resolved
+from splunk_hec_kafka.outside import THE_WORLD
+from splunk_hec_kafka.registry import schema_reader
+from splunk_hec_kafka.routes import RouteTable
 from splunk_hec_kafka.source import consumer_properties, matches
 
 if TYPE_CHECKING:
@@ -86,7 +89,9 @@ def _findings(load: Callable[[], Loaded], *, offline: bool, probe_event: bool) -
         require(config)
         consumer_properties(config)
         dead_letter_connection(config)
-        TokenSource(config.hec.token)()
+        schema_reader(config.registry, RouteTable(config.route), THE_WORLD)
+        for token in filter(None, token_keys(config.hec.token, config.route)):
+            TokenSource(token)()
     except ConfigError as error:
         text = " | ".join(str(error).splitlines())
         yield Finding("config", "fail", text, "see hec-kafka-sink config table", ExitCode.CONFIG)

@@ -29,6 +29,7 @@ from splunk_hec_kafka.check_rules import (
     skipped,
 )
 from splunk_hec_kafka.config import hec_config
+from splunk_hec_kafka.config_tree import hec_of
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.routes import RouteTable
 
@@ -53,7 +54,7 @@ def check_hec(config: SinkConfig, *, probe_event: bool) -> Iterator[Finding]:
         probe_event: Index one event for each index that a route names, else one in the default index.
 
     Yields:
-        A finding for each of `check_rules.HEC_NAMES`.
+        A finding for each of `check_rules.HEC_NAMES`; for those of the token, one for each token.
     """
     hec = hec_config(config, "event")
     if hec.proxy:
@@ -69,17 +70,23 @@ def check_hec(config: SinkConfig, *, probe_event: bool) -> Iterator[Finding]:
         if tls.status == "fail":
             yield from skipped(HEC_NAMES[2:], "there is no connection")
             return
-    try:
-        findings = judge_probe(_probe(hec), config.hec)
-    except ConfigError as error:
-        yield Finding("hec.token", "fail", str(error), _SEE, ExitCode.CONFIG)
-        yield from skipped(HEC_NAMES[3:], "there is no client")
-        return
-    yield from findings
-    if any(one.status == "fail" for one in findings):
+    routes = RouteTable(config.route, config.hec.token)
+    is_refused = False
+    for to in {one.token_key: one for one in routes.destinations}.values():
+        label, its = routes.label(to), hec_of(config, to.token_key)
+        try:
+            probe = _probe(hec_config(config, "event", to.token_key))
+        except ConfigError as error:
+            yield Finding("hec.token", "fail", label + str(error), _SEE, ExitCode.CONFIG)
+            yield from skipped(HEC_NAMES[3:], f"{label}there is no client")
+            return
+        findings = judge_probe(probe, its, label, to.token_key)
+        yield from findings
+        is_refused = is_refused or any(one.status == "fail" for one in findings)
+    if is_refused:
         yield from skipped(("hec.index",), "Splunk refuses the deployment")
     elif probe_event:
-        yield _index(config)
+        yield _index(config, routes)
     else:
         yield from skipped(("hec.index",), "only an event shows it; --probe-event indexes one")
 
@@ -152,17 +159,18 @@ def _tls_context(config: SinkConfig) -> ssl.SSLContext:
     return context
 
 
-def _index(config: SinkConfig) -> Finding:
-    """Index one event for each index that a route names; the first that fails is the finding."""
-    indexes = sorted(RouteTable(config.route).configured_indexes) or [""]
-    findings = [_index_one(config, index) for index in indexes]
+def _index(config: SinkConfig, routes: RouteTable) -> Finding:
+    """Index one event for each token and index that a route names; the first that fails is the finding."""
+    wanted = routes.named_indexes() or [(one.token_key, "") for one in routes.destinations[:1]]
+    findings = [_index_one(config, token_key, index) for token_key, index in wanted]
     failed = [one for one in findings if one.status == "fail"]
     good = Finding("hec.index", "ok", "; ".join(one.text for one in findings))
     return failed[0] if failed else good
 
 
-def _index_one(config: SinkConfig, index: str) -> Finding:
-    hec = msgspec.structs.replace(hec_config(config, "event"), lanes=1, linger_s=0)
+def _index_one(config: SinkConfig, token_key: str, index: str) -> Finding:
+    hec = msgspec.structs.replace(hec_config(config, "event", token_key), lanes=1, linger_s=0)
+    shown = hec_of(config, token_key)
     client = HecClient(hec, configured_indexes=[index] if index else [])
     try:
         client.submit(Event("hec-kafka-sink check", index=index or None, source="hec-kafka-sink", ref=0))
@@ -172,7 +180,7 @@ def _index_one(config: SinkConfig, index: str) -> Finding:
             health = client.health()
             if outcomes or health.halted:
                 halt = (health.reasons[0].code, health.reasons[0].text) if health.halted else None
-                return judge_outcome(outcomes[0] if outcomes else None, halt, index, config.hec)
-        return judge_outcome(None, None, index, config.hec)
+                return judge_outcome(outcomes[0] if outcomes else None, halt, index, shown)
+        return judge_outcome(None, None, index, shown)
     finally:
         client.abort()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from splunk_hec.config import hide_password
+from splunk_hec_kafka.config_tree import HEC_TOKEN
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.readying import fix_of, refusal
 from splunk_hec_kafka.source import matches
@@ -172,12 +173,18 @@ def judge_certificate(url: str, version: str, left_s: float | None, hec: Hec) ->
     return Finding("hec.tls", "ok", f"{url}: {version}" + (f"; {days:.0f} days left" if left_s else ""))
 
 
-def judge_probe(probe: Probe, hec: Hec) -> list[Finding]:
-    """Token, acknowledgements and channel, out of one probe."""
+def judge_probe(probe: Probe, hec: Hec, label: str = "", token_key: str = HEC_TOKEN) -> list[Finding]:
+    """Token, acknowledgements and channel, out of one probe; `label` begins each text."""
+    return [
+        msgspec.structs.replace(one, text=label + one.text) for one in _probe_findings(probe, hec, token_key)
+    ]
+
+
+def _probe_findings(probe: Probe, hec: Hec, token_key: str) -> list[Finding]:
     if not probe.token_ok:
         reply = f" (HTTP {probe.status}, code {probe.code})" if probe.status else ""
         text = f"{probe.url}: {probe.reason}: {probe.text or 'no text'}{reply}"
-        failed = hec_failure("hec.token", text, _fix(probe.reason), curl_probe(hec, probe.url))
+        failed = hec_failure("hec.token", text, _fix(probe.reason, token_key), curl_probe(hec, probe.url))
         return [failed, *skipped(("hec.acks", "hec.channel"), "the token is not accepted")]
     channel = {True: "posts need a channel", False: "posts need no channel"}
     return [
@@ -218,8 +225,8 @@ def judge_outcome(outcome: Outcome | None, halt: tuple[str, str] | None, index: 
     return hec_failure("hec.index", f"{where}: {reason}: {text}", _fix(reason), shown_by)
 
 
-def _fix(reason: str) -> str:
-    return _FIXES.get(reason) or fix_of(reason)
+def _fix(reason: str, token_key: str = HEC_TOKEN) -> str:
+    return _FIXES.get(reason) or fix_of(reason, token_key)
 
 
 # ---- curl ----------------------------------------------------------------------------------------------

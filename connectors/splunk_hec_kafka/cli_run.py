@@ -22,7 +22,7 @@ import msgspec
 
 from splunk_hec.config import TokenSource
 from splunk_hec_kafka.cli_options import report
-from splunk_hec_kafka.config import require
+from splunk_hec_kafka.config import require, token_keys
 from splunk_hec_kafka.logs import setup
 from splunk_hec_kafka.metrics import Metrics
 from splunk_hec_kafka.outside import THE_WORLD
@@ -70,7 +70,8 @@ def run_sink(
     """
     config = loaded.config
     require(config)
-    setup(config.log.format, config.log.level, use_color, [TokenSource(config.hec.token)()])
+    tokens = [TokenSource(token)() for token in token_keys(config.hec.token, config.route) if token]
+    setup(config.log.format, config.log.level, use_color, tokens)
     if config.run.processes > 1:
         code, summaries = supervise(config, until_end=until_end)
         _report(output, merged_summary(summaries))

@@ -16,13 +16,10 @@ from splunk_hec.errors import ConfigError
 from splunk_hec_kafka.config_checks import Problem, find_problems
 from splunk_hec_kafka.config_keys import (
     KEYS,
-    LATER,
-    LATER_VALUES,
     OPEN_TABLES,
     TABLES,
     choices,
     dotted,
-    is_later,
     nearest,
     pattern_of,
     takes_list,
@@ -44,12 +41,14 @@ from splunk_hec_kafka.config_tree import (
     Hec,
     Kafka,
     Log,
+    Registry,
     Route,
     Run,
     Server,
     SinkConfig,
     hec_config,
     require,
+    token_keys,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ __all__ = [
     "Kafka",
     "Loaded",
     "Log",
+    "Registry",
     "Route",
     "Run",
     "Server",
@@ -75,6 +75,7 @@ __all__ = [
     "hec_config",
     "load",
     "require",
+    "token_keys",
 ]
 
 
@@ -149,10 +150,10 @@ def _checked_tree(merged: Leaves, errors: list[str]) -> tuple[dict[str, Any], di
         if given.value in ([], {}) and pattern_of(path) in TABLES:
             routes |= {path[1]: {}} if len(path) > 1 and path[1] not in routes else {}
             continue
-        value = _refusal(path, given) or (None if is_later(path) else _converted(path, given))
+        value = _refusal(path) or _converted(path, given)
         if isinstance(value, Problem):
             errors.append(_line(given.origin, value))
-        elif not is_later(path):
+        else:
             origins[dotted(path)] = given.origin
             top, names = (routes.setdefault(path[1], {}), path[2:]) if path[0] == "route" else (tree, path)
             for name in names[:-1]:
@@ -165,14 +166,9 @@ def _checked_tree(merged: Leaves, errors: list[str]) -> tuple[dict[str, Any], di
     return tree, origins
 
 
-def _refusal(path: Path, given: Given) -> Problem | None:
-    """What a path or value may not be, whatever its type."""
+def _refusal(path: Path) -> Problem | None:
+    """What a path may not be, whatever its value."""
     pattern, key = pattern_of(path), dotted(path)
-    if is_later(path):
-        text = LATER.get(pattern) or LATER[pattern[:1]]
-        return None if given.value == "" else Problem(key, text, "remove it")
-    if pattern == ("route", "*", "value") and given.value in LATER_VALUES:
-        return Problem(key, f"{given.value!r} is not part of this version", "use text, json, envelope or raw")
     if type_of(path) is not None:
         return None
     if path[0] == "route" and (len(path) == 1 or pattern[1] != "*"):

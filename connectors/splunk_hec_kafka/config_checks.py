@@ -16,7 +16,7 @@ import msgspec
 from splunk_hec._envelope import check_fields
 from splunk_hec.config import HecConfig
 from splunk_hec.errors import ConfigError, InvalidEvent
-from splunk_hec_kafka.config_tree import METADATA
+from splunk_hec_kafka.config_tree import DESCRIBED, METADATA
 from splunk_hec_kafka.kafka_properties import refused_in_consumer, refused_in_producer
 from splunk_hec_kafka.templates import Template, parse_time_source
 
@@ -48,6 +48,7 @@ def find_problems(config: SinkConfig, explicit: Iterable[str]) -> Iterator[Probl
     yield from _kafka_problems(config.kafka)
     for number, route in enumerate(config.route):
         yield from _route_problems(f"route.{number}", route, frozenset(explicit))
+    yield from _registry_problems(config)
     yield from _dead_letter_problems(config)
     yield from _listen_problems(config.server.listen)
 
@@ -92,6 +93,10 @@ def _route_problems(key: str, route: Route, explicit: frozenset[str]) -> Iterato
         except ConfigError as error:
             yield Problem(f"{key}.{name}", str(error), "write a literal brace as {{ or }}")
     try:
+        HecConfig(url="https://unset.invalid:8088", token=route.token or "env:UNSET")
+    except ConfigError as error:
+        yield Problem(f"{key}.token", str(error), "give env:NAME or file:PATH")
+    try:
         check_fields(route.fields)
     except InvalidEvent as error:
         yield Problem(f"{key}.fields", error.text, "give text, numbers, booleans, or a list of them")
@@ -107,6 +112,17 @@ def _route_problems(key: str, route: Route, explicit: frozenset[str]) -> Iterato
                     "is not possible with value = 'raw': the raw endpoint takes text alone",
                     "remove it, or use another value",
                 )
+
+
+def _registry_problems(config: SinkConfig) -> Iterator[Problem]:
+    url = config.registry.url
+    if "@" in url:
+        fix = 'give "basic.auth.user.info" = "env:NAME" in [registry.properties]'
+        yield Problem("registry.url", "holds a user or password", fix)
+    for number, route in enumerate(config.route):
+        if route.value in DESCRIBED and route.action == "send" and not url.strip():
+            text = f"is empty, but route.{number} reads value = {route.value!r}"
+            yield Problem("registry.url", text, "give the address of the schema registry")
 
 
 def _asks_for(name: str, route: Route) -> bool:

@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 Path = tuple[str, ...]
 OPEN_TABLES: dict[Path, Any] = {
     ("kafka", "properties"): str | int | float | bool,
+    ("registry", "properties"): str | int | float | bool,
     ("dead_letter", "properties"): str | int | float | bool,
     ("route", "*", "fields"): FieldValue,
 }
 """Tables whose keys the user names, and the type of their values."""
-LATER: dict[Path, str] = {
-    ("registry",): "a schema registry is not part of this version",
-    ("route", "*", "token"): "a token per route is not part of this version; run a second sink for it",
-}
-LATER_VALUES = ("avro", "protobuf", "json-schema")
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -83,12 +79,6 @@ def takes_list(expected: Any) -> bool:
 def takes_text(expected: Any) -> bool:
     """Whether a key of this type takes a string."""
     return any(one is str or get_origin(one) is tuple for one in (expected, *get_args(expected)))
-
-
-def is_later(path: Path) -> bool:
-    """Whether `path` belongs to a feature that this version does not have."""
-    pattern = pattern_of(path)
-    return pattern[:1] in LATER or pattern in LATER
 
 
 def choices(expected: Any) -> tuple[str, ...]:

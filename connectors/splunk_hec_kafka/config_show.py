@@ -17,6 +17,7 @@ from splunk_hec_kafka.config_tree import (
     Hec,
     Kafka,
     Log,
+    Registry,
     Route,
     Run,
     Server,
@@ -61,7 +62,7 @@ def show_json(loaded: Loaded) -> dict[str, dict[str, Any]]:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the file, each key with its meaning."""
     schema = msgspec.json.schema(SinkConfig)
-    for struct in (Run, Hec, Kafka, Route, DeadLetter, Server, Log):
+    for struct in (Run, Hec, Kafka, Registry, Route, DeadLetter, Server, Log):
         definition = schema["$defs"][struct.__name__]
         definition["description"] = (struct.__doc__ or "").partition("\n")[0]
         for key, meaning in attribute_docs(struct).items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from splunk_hec.config import is_reference
-from splunk_hec_kafka.config_keys import KEYS, OPEN_TABLES, TABLES, dotted, is_later, pattern_of, type_of
+from splunk_hec_kafka.config_keys import KEYS, OPEN_TABLES, TABLES, dotted, pattern_of, type_of
 from splunk_hec_kafka.kafka_properties import is_secret
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _nearest_variable(name: str) -> str:
 
 
 def _is_known(path: Path) -> bool:
-    """Whether a variable may have this path: a key, a whole table, or a feature of a later version."""
-    return type_of(path) is not None or pattern_of(path) in TABLES or is_later(path)
+    """Whether a variable may have this path: a key, or a whole table."""
+    return type_of(path) is not None or pattern_of(path) in TABLES
 
 
 def _parsed(path: Path, text: str, origin: str) -> Leaves:

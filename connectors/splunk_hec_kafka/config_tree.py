@@ -22,13 +22,17 @@ from splunk_hec.events import FieldValue
 from splunk_hec_kafka.kafka_properties import Properties, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+DESCRIBED = frozenset({"avro", "protobuf", "json-schema"})
+"""The values that need a schema registry."""
 METADATA = ("index", "source", "sourcetype", "host")
+HEC_TOKEN = "hec.token"  # noqa: S105 -- a key, not a token
+"""Where the token of all routes stands that have none of their own."""
 REQUIRED_TO_READ = ("kafka.topics", "kafka.group_id")
-REQUIRED_TO_RUN = (*REQUIRED_TO_READ, "hec.url", "hec.token")
+REQUIRED_TO_RUN = (*REQUIRED_TO_READ, "hec.url", HEC_TOKEN)
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,9 +84,7 @@ class Hec(Section, frozen=True):
     proxy: str = ""
 
     def __reduce__(self) -> Any:
-        if self.token and not is_reference(self.token):
-            raise TypeError("a configuration with a literal token is not pickled; use env:NAME or file:PATH")
-        return _rebuild_hec, (asdict(self),)
+        return _rebuild, (Hec, _picklable(self))
 
 
 class Kafka(Section, frozen=True):
@@ -115,12 +117,15 @@ class Route(Section, frozen=True):
         topics: Names or globs.
         action: `send`, or `drop` (counted as skipped).
         value: How a value is read: `text`; `json`, indexed as JSON; `envelope`, a ready HEC object whose
-            keys win over the route's; `raw`, for the raw endpoint.
+            keys win over the route's; `raw`, for the raw endpoint; with a schema registry `avro`, `protobuf`
+            or `json-schema`, indexed as JSON.
         invalid_utf8: `reject` (a dead letter), or `replace` the bad bytes.
         index: Template; empty: the token's default index.
         source: Template.
         sourcetype: Template.
         host: Template.
+        token: Another token for this route; empty: hec.token. While Splunk refuses it, only the partitions of
+            its topics are paused.
         time: `record`, `header:NAME`, `field:a.b`, or `none`: Splunk's time of receipt.
         fields: Indexed fields; texts are templates.
         provenance: Add the indexed fields kafka_topic, kafka_partition and kafka_offset, by which loss
@@ -129,15 +134,32 @@ class Route(Section, frozen=True):
 
     topics: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
     action: Literal["send", "drop"] = "send"
-    value: Literal["text", "json", "envelope", "raw"] = "text"
+    value: Literal["text", "json", "envelope", "raw", "avro", "protobuf", "json-schema"] = "text"
     invalid_utf8: Literal["reject", "replace"] = "reject"
     index: str = ""
     source: str = "kafka:{topic}"
     sourcetype: str = ""
     host: str = ""
+    token: str = ""
     time: str = "record"
     fields: dict[str, FieldValue] = {}
     provenance: bool = True
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (Route, _picklable(self))
+
+
+class Registry(Section, frozen=True):
+    """[registry]: the schema registry, for the values `avro`, `protobuf` and `json-schema`.
+
+    Attributes:
+        url: `http://HOST:PORT` or `https://…`; several are separated by commas.
+        properties: Any property of confluent-kafka's SchemaRegistryClient, as `basic.auth.user.info`,
+            `ssl.ca.location`.
+    """
+
+    url: str = ""
+    properties: Properties = {}
 
 
 class DeadLetter(Section, frozen=True):
@@ -189,17 +211,42 @@ class SinkConfig(Section, frozen=True):
     hec: Hec = Hec()
     kafka: Kafka = Kafka()
     route: tuple[Route, ...] = ()
+    registry: Registry = Registry()
     dead_letter: DeadLetter = DeadLetter()
     server: Server = Server()
     log: Log = Log()
 
 
-def hec_config(config: SinkConfig, kind: Literal["event", "raw"]) -> HecConfig:
-    """The client configuration for one endpoint kind.
+def token_keys(hec_token: str, routes: Sequence[Route]) -> dict[str, str]:
+    """Every token that is configured, and the first key that holds it."""
+    keys = {hec_token: HEC_TOKEN, "": HEC_TOKEN}
+    for number, route in enumerate(routes):
+        keys.setdefault(route.token, f"route.{number}.token")
+    return keys
+
+
+def hec_of(config: SinkConfig, token_key: str) -> Hec:
+    """The `[hec]` section with the token that a key names.
+
+    Args:
+        config: The sink's configuration.
+        token_key: `hec.token` or `route.N.token`.
+    """
+    if token_key == HEC_TOKEN:
+        return config.hec
+    return msgspec.structs.replace(config.hec, token=config.route[int(token_key.split(".")[1])].token)
+
+
+def hec_config(
+    config: SinkConfig, kind: Literal["event", "raw"], token_key: str = HEC_TOKEN, *, clients: int = 1
+) -> HecConfig:
+    """The client configuration for one endpoint kind and token.
 
     Args:
         config: The sink's configuration, with hec.url and hec.token set.
         kind: `event` or `raw`.
+        token_key: Where the token stands: `hec.token` or `route.N.token`.
+        clients: How many share `hec.lanes`; each has at least one for each url.
 
     Returns:
         The `[hec]` section; metadata comes from routes, so none is set.
@@ -207,7 +254,9 @@ def hec_config(config: SinkConfig, kind: Literal["event", "raw"]) -> HecConfig:
     Raises:
         ConfigError: A value is out of range, or url or token are empty.
     """
-    return HecConfig(**asdict(config.hec), endpoint=kind)
+    found = HecConfig(**asdict(hec_of(config, token_key)), endpoint=kind)
+    lanes = max(len(found.urls), found.lanes // clients)
+    return found if lanes == found.lanes else msgspec.structs.replace(found, lanes=lanes)
 
 
 def require(config: SinkConfig, keys: Iterable[str] = REQUIRED_TO_RUN) -> None:
@@ -262,5 +311,11 @@ def _hidden(name: str, value: Any) -> Any:
     return value
 
 
-def _rebuild_hec(values: dict[str, Any]) -> Hec:
-    return Hec(**values)
+def _picklable(section: Hec | Route) -> dict[str, Any]:
+    if section.token and not is_reference(section.token):
+        raise TypeError("a configuration with a literal token is not pickled; use env:NAME or file:PATH")
+    return asdict(section)
+
+
+def _rebuild(section: type[Hec | Route], values: dict[str, Any]) -> Hec | Route:
+    return section(**values)

@@ -19,9 +19,9 @@ from splunk_hec.events import Outcome
 from splunk_hec_kafka.headers import headers_of
 
 if TYPE_CHECKING:
+    from splunk_hec_kafka.encoded import Refusal
     from splunk_hec_kafka.headers import Headers
     from splunk_hec_kafka.originals import Consumed
-    from splunk_hec_kafka.records import Refusal
 
 REPLAYS = "hec.replays"
 TEXT_MAX_CHARS = 1_000

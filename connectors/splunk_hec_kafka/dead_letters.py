@@ -15,23 +15,26 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from splunk_hec._batching import REF_BYTES
 from splunk_hec.errors import ConfigError, one_line
+from splunk_hec.events import Outcome
 from splunk_hec_kafka.chatter import librdkafka_log
 from splunk_hec_kafka.dead_letter_record import dead_letter_record
+from splunk_hec_kafka.encoded import Refusal
+from splunk_hec_kafka.headers import headers_of
 from splunk_hec_kafka.kafka_properties import connection_properties, resolved
-from splunk_hec_kafka.offsets import place
+from splunk_hec_kafka.offsets import Run, place
+from splunk_hec_kafka.originals import Consumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from confluent_kafka import Message
 
-    from splunk_hec.events import Outcome
     from splunk_hec_kafka.config import SinkConfig
-    from splunk_hec_kafka.originals import Consumed
-    from splunk_hec_kafka.records import Refusal
 
 _log = logging.getLogger("splunk_hec_kafka")
 _PERMANENT = frozenset(
@@ -99,6 +102,15 @@ def dead_letter_connection(config: SinkConfig) -> dict[str, str]:
         return resolved({"bootstrap.servers": servers} | own)
     shared = connection_properties(config.kafka.properties)
     return resolved({"bootstrap.servers": config.kafka.bootstrap_servers} | shared | own)
+
+
+class Letter(msgspec.Struct):
+    """A record on its way to the dead letters, and what it holds of the budget meanwhile."""
+
+    record: Consumed
+    run: Run
+    cause: Refusal | Outcome
+    charge_bytes: int
 
 
 class DeadLetters:
@@ -230,3 +242,9 @@ class DeadLetters:
             at, offset = place(message)
             _log.warning("the dead letter of %s/%d@%d is written again after: %s", *at, offset, error.str())
             self._again.append((message, cause))
+
+
+def held_by(record: Consumed) -> int:
+    """What keeping the original of a letter costs, in bytes."""
+    size = len(record.value() or b"") + len(record.key() or b"")
+    return REF_BYTES + size + sum(len(name) + len(value or b"") for name, value in headers_of(record))

@@ -12,27 +12,28 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from splunk_hec._batching import REF_BYTES
-from splunk_hec._block import Block
-from splunk_hec._budget import Budget
+from splunk_hec._budget import Budget, Portion
 from splunk_hec._envelope import index_of
 from splunk_hec.errors import Halted
 from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_kafka.config import hec_config
-from splunk_hec_kafka.dead_letters import DeadLetters, producer_properties
+from splunk_hec_kafka.config_tree import DESCRIBED
+from splunk_hec_kafka.dead_letters import DeadLetters, Letter, held_by, producer_properties
+from splunk_hec_kafka.encoded import Refusal
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
-from splunk_hec_kafka.headers import headers_of
 from splunk_hec_kafka.offsets import OffsetLedger, Run, consecutive, place
 from splunk_hec_kafka.originals import Consumed, Records
 from splunk_hec_kafka.outside import THE_WORLD, Outside
-from splunk_hec_kafka.records import RecordEncoder, Refusal
+from splunk_hec_kafka.records import RecordEncoder
+from splunk_hec_kafka.registry import schema_reader
 from splunk_hec_kafka.reject_limit import RejectLimit
-from splunk_hec_kafka.routes import RouteTable
+from splunk_hec_kafka.routes import Destination, RouteTable
+from splunk_hec_kafka.undecoded import Undecoded
+from splunk_hec_kafka.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,36 +48,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("splunk_hec_kafka")
 
-Kind = Literal["event", "raw"]
 _LEFT_OPEN = frozenset({"closed", "internal", "aborted"})
 """Gave up because we end, not because the record's own deadline is spent: it is read again."""
 
 
-class Letter(msgspec.Struct):
-    """A record on its way to the dead letters, and what it holds of the budget meanwhile."""
-
-    record: Consumed
-    run: Run
-    cause: Refusal | Outcome
-    charge_bytes: int
-
-
-class _Waiting(msgspec.Struct):
-    """Lines that no client has yet, and the records they are of."""
-
-    kind: Kind
-    query: str
-    lines: Block
-    records: Records
-    held_bytes: int
-
-    def part(self, start: int, stop: int) -> _Waiting:
-        held_bytes = self.held_bytes * stop // len(self.lines) - self.held_bytes * start // len(self.lines)
-        return _Waiting(self.kind, self.query, self.lines[start:stop], self.records[start:stop], held_bytes)
-
-
 class Delivery:
-    """Clients, dead letters and what waits between them."""
+    """Clients, dead letters and what waits between them.
+
+    Attributes:
+        routes: Where each topic leads.
+        budget: What all clients and dead letters hold.
+        clients: One for each destination.
+        held: Destinations that are refused: what is for them waits, and keeps nothing else from going on.
+        undecoded: What waits for the schema registry, likewise.
+    """
 
     def __init__(
         self, config: SinkConfig, ledger: OffsetLedger, metrics: Metrics, outside: Outside = THE_WORLD
@@ -91,24 +76,24 @@ class Delivery:
         self._metrics = metrics
         self._wait = outside.wait
         self._trace = outside.trace
-        routes = RouteTable(config.route)
-        kinds = _kinds(config)
+        self.routes = routes = RouteTable(config.route, config.hec.token)
         self.budget = Budget(config.hec.in_flight_max_bytes, config.hec.in_flight_max_events)
-        self.clients: dict[Kind, HecClient] = {}
-        for kind in kinds:
-            hec = hec_config(config, kind)
-            lanes = max(len(hec.urls), hec.lanes // len(kinds))
-            self.clients[kind] = outside.hec(
-                hec if hec.lanes == lanes else msgspec.structs.replace(hec, lanes=lanes),
+        self.clients: dict[Destination, HecClient] = {}
+        self.held: frozenset[Destination] = frozenset()
+        for to in routes.destinations:
+            self.clients[to] = outside.hec(
+                hec_config(config, to.kind, to.token_key, clients=len(routes.destinations)),
                 observer=metrics,
-                budget=self.budget,
+                budget=self.budget if len(routes.destinations) == 1 else Portion(self.budget),
                 configured_indexes=routes.configured_indexes,
             )
-        self._streams: dict[Kind, Stream] = {
-            kind: client.stream(keeps_lines=True) for kind, client in self.clients.items()
+        self._streams: dict[Destination, Stream] = {
+            to: client.stream(keeps_lines=True) for to, client in self.clients.items()
         }
-        self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes)
-        self._waiting: deque[_Waiting] = deque()
+        schemas = schema_reader(config.registry, routes, outside)
+        self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes, schemas=schemas)
+        self.undecoded = Undecoded(outside.clock)
+        self._waiting: dict[Destination, deque[Waiting]] = {to: deque() for to in self.clients}
         self._letters: deque[Letter] = deque()
         # By the identity of the record: an offset may be on its way twice, under two assignments.
         self._written: dict[int, Letter] = {}
@@ -132,19 +117,34 @@ class Delivery:
         """
         self.consumed += len(messages)
         epochs = self._ledger.epochs
+        if self.undecoded.fault:
+            self.undecoded.put([one for one in messages if self._is_described(one)], epochs)
+            messages = [one for one in messages if not self._is_described(one)]
+        fault = self._encode(messages, epochs)
+        if fault:
+            log.warning("the schema registry does not answer: %s", fault)
+            self.undecoded.away(fault)
+        self._raise_refusal()
+        self.submit()
+
+    def _is_described(self, message: Message) -> bool:
+        return self.routes.for_topic(message.topic() or "").value in DESCRIBED
+
+    def _encode(self, messages: Sequence[Message], epochs: dict[TopicPartition, int]) -> str:
+        """Sort them by what becomes of them; returns why the schema registry is away, if it is."""
         encoded = self._encoder.encode(messages)
         for send in encoded.sends:
             records = Records.of(send.originals, epochs)
-            one = _Waiting(send.kind, send.query, send.lines, records, send.originals.held_bytes)
-            self._waiting += self._without_refused_indexes(one)
+            one = Waiting(send.to, send.query, send.lines, records, send.originals.held_bytes)
+            self._waiting[send.to] += self._without_refused_indexes(one)
         if encoded.skips:
             self._skip([skip.message for skip in encoded.skips], epochs)
             for reason in {skip.reason for skip in encoded.skips}:
                 self._metrics.skipped(reason, sum(skip.reason == reason for skip in encoded.skips))
         for refusal in encoded.refusals:
             self._reject(refusal.message, epochs, refusal)
-        self._raise_refusal()
-        self.submit()
+        self.undecoded.put(encoded.undecoded, epochs)
+        return encoded.fault
 
     def skip_settled(self, messages: list[Message]) -> None:
         """Records were consumed that an earlier assignment settled: they are done without being sent."""
@@ -153,10 +153,17 @@ class Delivery:
         self._metrics.skipped("settled", len(messages))
 
     def submit(self) -> bool:
-        """Hand waiting records to the clients, as the budget allows; True if none wait any more."""
-        while self._waiting:
-            one = self._waiting[0]
-            stream = self._streams[one.kind]
+        """Hand waiting records to the clients, as the budget allows; True if none wait that could go."""
+        self.undecoded.decode_due(self._encode)
+        is_done = True
+        for to, waiting in self._waiting.items():
+            if waiting and to not in self.held:
+                is_done = self._submit(waiting, self._streams[to]) and is_done
+        return is_done
+
+    def _submit(self, waiting: deque[Waiting], stream: Stream) -> bool:
+        while waiting:
+            one = waiting[0]
             try:
                 taken = stream.submit_lines(
                     one.lines, one.records, held_bytes=one.held_bytes, query=one.query, timeout_s=0
@@ -164,10 +171,26 @@ class Delivery:
             except Halted:
                 return False
             if taken < len(one.lines):
-                self._waiting[0] = one.part(taken, len(one.lines))
+                waiting[0] = one.part(taken, len(one.lines))
                 return False
-            self._waiting.popleft()
+            waiting.popleft()
         return True
+
+    @property
+    def used_share(self) -> float:
+        """How full the budget is for those that can go on."""
+        shares = (client.budget.used_share for to, client in self.clients.items() if to not in self.held)
+        return max(shares, default=0.0)
+
+    def holds(self, topic: str) -> bool:
+        """Whether the records of a topic have to wait, whatever else goes on."""
+        route = self.routes.for_topic(topic)
+        return route.destination in self.held or (bool(self.undecoded.fault) and route.value in DESCRIBED)
+
+    def hold_reasons(self) -> set[str]:
+        """Why some topics have to wait."""
+        found = {"endpoint"} if self.held else set[str]()
+        return found | {"registry"} if self.undecoded.fault else found
 
     # -- out -------------------------------------------------------------------------------------------
 
@@ -261,7 +284,7 @@ class Delivery:
             )
             return
         self.limit.settle(1, is_rejected=True)
-        charge = _held(record)
+        charge = held_by(record)
         self.budget.force(charge, 1)
         self._letters.append(Letter(record, run, cause, charge))
 
@@ -274,31 +297,31 @@ class Delivery:
             self._ledger.settle(Run(at, epochs[at], first, last))
             self.skipped += last - first + 1
 
-    def _without_refused_indexes(self, one: _Waiting) -> list[_Waiting]:
+    def _without_refused_indexes(self, one: Waiting) -> list[Waiting]:
         """Splunk refused an index a moment ago: do not send what asks for it again."""
-        refused = self.clients[one.kind].queue.refused_indexes if one.kind == "event" else frozenset[str]()
+        refused = self.clients[one.to].queue.refused_indexes if one.to.kind == "event" else frozenset[str]()
         if not refused:
             return [one]
         indexes = list(map(index_of, one.lines))
-        for part in _only(one, [index in refused for index in indexes]):
+        for part in one.only([index in refused for index in indexes]):
             for line, (record, run) in zip(part.lines, part.records.each(part.lines), strict=True):
                 text = f"Splunk refused the index {index_of(line)!r} less than 5 minutes ago"
                 self._bury(record, run, Refusal(record, "bad_index", text, "PUT"))
-        return _only(one, [index not in refused for index in indexes])
+        return one.only([index not in refused for index in indexes])
 
     # -- partitions that go, and the end -----------------------------------------------------------------
 
     def drop_waiting(self, partitions: Iterable[TopicPartition]) -> int:
         """Leave the records of these that no client has yet to the next owner; returns how many."""
         going = set(partitions)
-        dropped = 0
-        waiting, self._waiting = self._waiting, deque()
-        for one in waiting:
-            stays = [
-                run.at not in going for run in one.records.runs() for _ in range(run.first, run.last + 1)
-            ]
-            dropped += stays.count(False)
-            self._waiting += _only(one, stays)
+        dropped = self.undecoded.drop(going)
+        for to, waiting in self._waiting.items():
+            self._waiting[to] = deque()
+            for one in waiting:
+                runs = one.records.runs()
+                stays = [run.at not in going for run in runs for _ in range(run.first, run.last + 1)]
+                dropped += stays.count(False)
+                self._waiting[to] += one.only(stays)
         letters, self._letters = self._letters, deque()
         for letter in letters:
             if letter.run.at in going:
@@ -325,23 +348,3 @@ class Delivery:
             client.abort()
         if self._dead_letters is not None:
             self._dead_letters.close()
-
-
-def _kinds(config: SinkConfig) -> list[Kind]:
-    """The endpoint kinds that the routes can lead to; what no route matches goes to `event`."""
-    sends = [route for route in config.route if route.action == "send"]
-    has_raw = any(route.value == "raw" for route in sends)
-    only_raw = has_raw and any("*" in route.topics and route.value == "raw" for route in config.route[:1])
-    return ["raw"] if only_raw else ["event", "raw"] if has_raw else ["event"]
-
-
-def _only(one: _Waiting, stays: list[bool]) -> list[_Waiting]:
-    """What stays of it, in pieces."""
-    edges = [0, *(at for at in range(1, len(stays)) if stays[at] is not stays[at - 1]), len(stays)]
-    return [one.part(start, stop) for start, stop in pairwise(edges) if stays[start]]
-
-
-def _held(record: Consumed) -> int:
-    """What keeping the original costs."""
-    size = len(record.value() or b"") + len(record.key() or b"")
-    return REF_BYTES + size + sum(len(name) + len(value or b"") for name, value in headers_of(record))

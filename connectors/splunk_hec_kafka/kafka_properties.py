@@ -47,7 +47,9 @@ _PRODUCER_REFUSED = {
 }
 """Property → (values that are harmless, hint)."""
 _TIMEOUTS = ("delivery.timeout.ms", "message.timeout.ms")
-_SECRET = re.compile(r"password|passphrase|secret|key\.pem$|^ssl_key$|^sasl\.oauthbearer\.config$")
+_SECRET = re.compile(
+    r"password|passphrase|secret|key\.pem$|^ssl_key$|^sasl\.oauthbearer\.config$|auth\.(user\.info|token)$"
+)
 _CONNECTION = re.compile(
     r"^(security\.|sasl\.|ssl[._]|enable\.s[as]|https\.|socket\.|broker\.|reconnect\.|retry\.backoff\.|metadata\."
     r"|api\.version|client\.(id|dns)|connections\.|plugin\.|debug$|log|topic\.metadata\.|message\.max\.bytes$)"
@@ -75,7 +77,7 @@ def refused_in_producer(properties: Mapping[str, object]) -> dict[str, str]:
 
 
 def is_secret(name: str) -> bool:
-    """Whether the value of a librdkafka property must never be shown."""
+    """Whether the value of a property of Kafka or of a schema registry must never be shown."""
     return _SECRET.search(name) is not None
 
 

@@ -73,7 +73,7 @@ REJECTIONS = (
     "undecodable",
 )
 """The values of `hec.reason` in dead letters."""
-PAUSES = ("budget", "dead_letters", "endpoint")
+PAUSES = ("budget", "dead_letters", "endpoint", "registry")
 """Why fetching may be paused."""
 KNOWN_VALUES: dict[str, tuple[str, ...]] = {
     "events": tuple(OutcomeKind),

@@ -8,8 +8,9 @@ when it is told to (`tests/simulation`).
 from __future__ import annotations
 
 import time
+from importlib import import_module
 from threading import Event, Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from splunk_hec.events import Outcome
+
+
+def _registry(properties: dict[str, Any]) -> Any:
+    library: Any = import_module("confluent_kafka.schema_registry")  # of an extra
+    return library.SchemaRegistryClient.new_client(properties)
 
 
 def _sleep(seconds: float) -> None:
@@ -42,6 +48,7 @@ class Outside(NamedTuple):
         producer: Makes the producer of dead letters, as `confluent_kafka.Producer` is made.
         admin: Makes a client that looks at the dead-letter topic.
         hec: Makes a client of Splunk, as `HecClient` is made.
+        registry: Makes a client of a schema registry out of its properties.
         clock: Monotonic seconds.
         sleep: Lets so many seconds pass.
         wait: Waits until something of this budget is released, at most so many seconds.
@@ -53,6 +60,7 @@ class Outside(NamedTuple):
     producer: Callable[..., Producer] = Producer
     admin: Callable[..., AdminClient] = AdminClient
     hec: Callable[..., HecClient] = HecClient
+    registry: Callable[[dict[str, Any]], Any] = _registry
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = _sleep
     wait: Callable[[Budget, float], None] = Budget.wait

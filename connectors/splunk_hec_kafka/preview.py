@@ -14,7 +14,9 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from splunk_hec.errors import ConfigError
 from splunk_hec_kafka.config import REQUIRED_TO_READ, require
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.outside import THE_WORLD
 from splunk_hec_kafka.records import RecordEncoder
+from splunk_hec_kafka.registry import schema_reader
 from splunk_hec_kafka.routes import RouteTable
 from splunk_hec_kafka.source import ANSWER_S, consumer_properties, matches
 
@@ -42,7 +44,9 @@ def print_envelopes(config: SinkConfig, count: int) -> int:
         consumer = Consumer(consumer_properties(config) | {"log_level": 0})
     except KafkaException as error:
         raise ConfigError(f"kafka.properties: {error.args[0].str()}") from None
-    encoder = RecordEncoder(RouteTable(config.route), event_max_bytes=config.hec.event_max_bytes)
+    routes = RouteTable(config.route, config.hec.token)
+    schemas = schema_reader(config.registry, routes, THE_WORLD)
+    encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes, schemas=schemas)
     try:
         unread = _assign(consumer, config)
         while unread and count > 0:
@@ -86,6 +90,9 @@ def _assign(consumer: Consumer, config: SinkConfig) -> set[tuple[str | None, int
 
 def _print(encoder: RecordEncoder, records: list[Message], count: int) -> int:
     encoded = encoder.encode(records)
+    if encoded.fault:
+        text = f"the schema registry does not answer: {encoded.fault}"
+        raise SinkFailure(ExitCode.KAFKA, text, "check registry.url and registry.properties")
     for one in encoded.refusals:
         _note(one.message, f"would become a dead letter ({one.reason}: {one.text})")
     for skip in encoded.skips:

@@ -23,62 +23,24 @@ from splunk_hec._block import Block
 from splunk_hec._envelope import check_envelope
 from splunk_hec._times import fixed_time
 from splunk_hec.errors import InvalidEvent
-from splunk_hec_kafka.originals import TAILS, Beside, Consumed, Originals, tail_of
+from splunk_hec_kafka.config_tree import DESCRIBED
+from splunk_hec_kafka.encoded import Encoded, Refusal, Send, Skip
+from splunk_hec_kafka.originals import TAILS, Beside, Originals, tail_of
+from splunk_hec_kafka.registry import RegistryAway
 from splunk_hec_kafka.templates import Record, Ref
 from splunk_hec_kafka.values import is_kept_by, read, read_all, read_text, valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from splunk_hec_kafka.originals import Reading
+    from splunk_hec_kafka.registry import SchemaReader
     from splunk_hec_kafka.routes import CompiledRoute, RouteTable
 
-Stage = Literal["DECODE", "PUT"]
 _DECODE_REASONS = ("undecodable", "invalid_event")
 _UNREADABLE = (InvalidEvent, UnicodeDecodeError)
 CLOSE_LOOK = 16
 """So many records are looked at one by one if something is wrong with one of them."""
 Stamp = tuple[int, int]
-
-
-class Send(msgspec.Struct, frozen=True):
-    """Lines for one endpoint kind and, on the raw endpoint, one query; line i is that of original i."""
-
-    kind: Literal["event", "raw"]
-    query: str
-    lines: Block
-    originals: Originals
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """A record that can never be indexed as it is.
-
-    Attributes:
-        message: The record.
-        reason: A dead-letter reason, e.g. `undecodable`, `too_large`.
-        text: What is wrong, for people; at most a few characters of the record.
-        stage: `DECODE`: its value is not what the route says; `PUT`: HEC would refuse the event.
-    """
-
-    message: Consumed
-    reason: str
-    text: str
-    stage: Stage
-
-
-class Skip(msgspec.Struct, frozen=True):
-    """A record that settles without being sent: a `tombstone` (null value), or its route says `drop`."""
-
-    message: Message
-    reason: Literal["tombstone", "drop"]
-
-
-class Encoded(msgspec.Struct, frozen=True):
-    """What became of a chunk of records: each is in exactly one of the three."""
-
-    sends: list[Send]
-    refusals: list[Refusal]
-    skips: list[Skip]
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -118,9 +80,18 @@ _read_ready = msgspec.json.Decoder(_Ready).decode
 class RecordEncoder:
     """Encodes chunks of consumed records. Owned by the loop's thread; holds nothing between calls."""
 
-    def __init__(self, routes: RouteTable, *, event_max_bytes: int) -> None:
-        """Encode by `routes`; a line longer than `event_max_bytes` is refused as `too_large`."""
+    def __init__(
+        self, routes: RouteTable, *, event_max_bytes: int, schemas: SchemaReader | None = None
+    ) -> None:
+        """Encode by `routes`; a line longer than `event_max_bytes` is refused as `too_large`.
+
+        Args:
+            routes: All routes.
+            event_max_bytes: The longest line.
+            schemas: Decodes what needs a schema registry; None: no route does.
+        """
         self._routes = routes
+        self._schemas = schemas
         self._max_bytes = event_max_bytes
 
     def encode(self, messages: Sequence[Message]) -> Encoded:
@@ -139,9 +110,11 @@ class RecordEncoder:
                 run.skips += [Skip(message, "drop") for message in group]
             elif route.value == "raw":
                 run.take_raw(route, group)
+            elif route.value in DESCRIBED and self._schemas is not None:
+                run.take_described(route, group, self._schemas)
             else:
                 run.take_events(route, group)
-        return Encoded(run.sends, run.refusals, run.skips)
+        return Encoded(run.sends, run.refusals, run.skips, run.undecoded, run.fault)
 
 
 def by_topic(messages: Sequence[Message]) -> dict[str, Sequence[Message]]:
@@ -162,6 +135,8 @@ class _Run:
         self.sends: list[Send] = []
         self.refusals: list[Refusal] = []
         self.skips: list[Skip] = []
+        self.undecoded: list[Message] = []
+        self.fault = ""
         self._max_bytes = max_bytes
 
     def take_events(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
@@ -206,6 +181,31 @@ class _Run:
         stamps = list(map(Message.timestamp, sent))
         self._add_rows(route, rows, Beside(sent, stamps, kept, bytes(tails) if any(tails) else b""))
 
+    def take_described(
+        self, route: CompiledRoute, messages: Sequence[Message], schemas: SchemaReader
+    ) -> None:
+        """Decode one by one, until the registry is needed and away."""
+        rows: list[_Row] = []
+        sent: list[Message] = []
+        for at, message in enumerate(messages):
+            value = message.value()
+            if value is None:
+                self.skips.append(Skip(message, "tombstone"))
+                continue
+            try:
+                row = _row(route, message, schemas.decode(route.value, message))
+            except InvalidEvent as error:
+                self._refuse(message, error.reason, error.text)
+            except RegistryAway as error:
+                self.undecoded += messages[at:]
+                self.fault = str(error)
+                break
+            else:
+                rows.append(row)
+                sent.append(message)
+        kept = dict(enumerate(cast("list[bytes]", list(map(Message.value, sent)))))
+        self._add_rows(route, rows, Beside(sent, list(map(Message.timestamp, sent)), kept))
+
     def take_raw(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
         constant = _query(route.metadata)
         found: dict[str, tuple[list[Message], list[bytes]]] = {}
@@ -233,16 +233,14 @@ class _Run:
                 if value != line + end
             }
             beside = Beside(sent, list(map(Message.timestamp, sent)), kept, tails if any(tails) else b"")
-            self._add("raw", query, Block.of(lines), beside, "raw")
+            self._add(route, query, Block.of(lines), beside)
 
     def _add_rows(self, route: CompiledRoute, rows: list[_Row], beside: Beside) -> None:
         if rows:
             block = Block(_encode_lines(rows)[:-1], len(rows))
-            self._add("event", "", block, beside, route.value)
+            self._add(route, "", block, beside)
 
-    def _add(
-        self, kind: Literal["event", "raw"], query: str, block: Block, beside: Beside, reading: Reading
-    ) -> None:
+    def _add(self, route: CompiledRoute, query: str, block: Block, beside: Beside) -> None:
         if block.size_bytes > self._max_bytes and max(map(len, block)) > self._max_bytes:
             fits = [len(line) <= self._max_bytes for line in block]
             for message, line in zip(beside.messages, block, strict=True):
@@ -251,10 +249,10 @@ class _Run:
                     self._refuse(message, "too_large", text)
             block, beside = Block.of(list(compress(block, fits))), beside.only(fits)
         if block:
-            self.sends.append(Send(kind, query, block, Originals(reading, beside)))
+            self.sends.append(Send(route.destination, query, block, Originals(route.value, beside)))
 
     def _refuse(self, message: Message, reason: str, text: str) -> None:
-        stage: Stage = "DECODE" if reason in _DECODE_REASONS else "PUT"
+        stage: Literal["DECODE", "PUT"] = "DECODE" if reason in _DECODE_REASONS else "PUT"
         self.refusals.append(Refusal(message, reason, text, stage))
 
 
@@ -300,7 +298,7 @@ def _row(route: CompiledRoute, message: Message, value: bytes) -> _Row:
     Raises:
         InvalidEvent: The record cannot be indexed as it is.
     """
-    record = Record(message)
+    record = Record(message, value if route.value in DESCRIBED else None)
     ready = _read_ready(check_envelope(valid(route, value))) if route.value == "envelope" else None
     event = read(route, value) if ready is None else ready.event
     own_time = UNSET if ready is None else ready.time

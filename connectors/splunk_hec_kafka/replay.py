@@ -22,12 +22,14 @@ import msgspec
 from splunk_hec.config import TokenSource
 from splunk_hec.errors import one_line
 from splunk_hec_kafka.cli_options import report
+from splunk_hec_kafka.config_tree import token_keys
 from splunk_hec_kafka.dead_letter_reader import DeadLetterReader
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.logs import setup
 from splunk_hec_kafka.outside import THE_WORLD
 from splunk_hec_kafka.progress import progress_bar
 from splunk_hec_kafka.records import RecordEncoder
+from splunk_hec_kafka.registry import schema_reader
 from splunk_hec_kafka.replay_rules import LEFT_TEXTS, ReplayRules, restored
 from splunk_hec_kafka.replay_to_splunk import ReplayToSplunk
 from splunk_hec_kafka.replay_to_topic import ReplayToTopic
@@ -122,7 +124,9 @@ class _Nowhere:
 
     def __init__(self, config: SinkConfig, topic: ReplayToTopic | None) -> None:
         self._topic = topic
-        self._encoder = RecordEncoder(RouteTable(config.route), event_max_bytes=config.hec.event_max_bytes)
+        routes = RouteTable(config.route, config.hec.token)
+        schemas = schema_reader(config.registry, routes, THE_WORLD)
+        self._encoder = RecordEncoder(routes, event_max_bytes=config.hec.event_max_bytes, schemas=schemas)
         self.replayed = self.refused_again = self.skipped = 0
 
     def refusal(self, letter: StoredLetter) -> Left | None:
@@ -130,6 +134,9 @@ class _Nowhere:
 
     def take(self, letter: StoredLetter) -> None:
         encoded = self._encoder.encode([restored(letter)])
+        if encoded.fault:
+            text = f"the schema registry does not answer: {encoded.fault}"
+            raise SinkFailure(ExitCode.KAFKA, text, "mend it, or check the keys under registry")
         self.refused_again += len(encoded.refusals)
         self.skipped += len(encoded.skips)
         self.replayed += not (encoded.refusals or encoded.skips)
@@ -186,7 +193,8 @@ def run_replay(loaded: Loaded, plan: Plan, *, output: str, is_quiet: bool, use_c
         SinkFailure: Kafka or Splunk failed for good.
     """
     config = loaded.config
-    secrets = [TokenSource(config.hec.token)()] if plan.to == "splunk" and config.hec.token else []
+    tokens = token_keys(config.hec.token, config.route) if plan.to == "splunk" else {}
+    secrets = [TokenSource(token)() for token in tokens if token]
     setup(config.log.format, config.log.level, use_color, secrets)
     left: Counter[Left] = Counter()
     rules, written = ReplayRules(), array("q")

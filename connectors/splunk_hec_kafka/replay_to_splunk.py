@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from splunk_hec_kafka.config import require
 from splunk_hec_kafka.delivery import Delivery
-from splunk_hec_kafka.failures import ExitCode, SinkFailure
+from splunk_hec_kafka.failures import SinkFailure
 from splunk_hec_kafka.metrics import Metrics
 from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place
 from splunk_hec_kafka.outside import THE_WORLD
-from splunk_hec_kafka.readying import await_hec, fix_of
+from splunk_hec_kafka.readying import await_hec, end_if_halted
 from splunk_hec_kafka.replay_rules import restored
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ReplayToSplunk:
         self._round_bytes = 0
         self._most = ROUND if rate is None else min(ROUND, max(1, int(rate)))
         try:
-            await_hec(self._delivery.clients.values(), config.hec, is_stopped, _told, THE_WORLD)
+            await_hec(self._delivery, config.hec, is_stopped, _told, THE_WORLD)
         except SinkFailure:
             self._delivery.close()
             raise
@@ -142,13 +142,8 @@ class ReplayToSplunk:
             self.serve(_TURN_S)
 
     def _raise_if_halted(self) -> None:
-        for client in self._delivery.clients.values():
-            health = client.health()
-            if health.halted and health.halted_for_s >= self._hec.halt_patience_s:
-                reason = health.reasons[0]
-                raise SinkFailure(
-                    ExitCode.HEC, f"Splunk refuses the deployment: {reason.text}", fix_of(reason.code)
-                )
+        healths = {to: client.health() for to, client in self._delivery.clients.items()}
+        end_if_halted(self._delivery, healths, self._hec)
 
 
 def _told(_reason: str, _text: str) -> None:

@@ -8,17 +8,33 @@ path looks at keys, headers or parsed values of a record only where a template n
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
-from splunk_hec_kafka.config_tree import METADATA, Route
+from splunk_hec_kafka.config_tree import HEC_TOKEN, METADATA, Route, token_keys
 from splunk_hec_kafka.templates import Ref, Template, parse_time_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from splunk_hec_kafka.templates import Record
+
+
+Kind = Literal["event", "raw"]
+
+
+class Destination(NamedTuple):
+    """Where lines go: each has a client of its own.
+
+    Attributes:
+        kind: The endpoint kind.
+        token_key: Where the token stands: `hec.token`, or `route.N.token` of the first route that names it.
+            Never the token itself.
+    """
+
+    kind: Kind
+    token_key: str
 
 
 class CompiledRoute(msgspec.Struct, frozen=True):
@@ -26,6 +42,7 @@ class CompiledRoute(msgspec.Struct, frozen=True):
 
     Attributes:
         topic: The topic.
+        destination: Where its records go.
         drops: Records are skipped and counted.
         value: How a value is read.
         replaces_invalid: Invalid UTF-8 is replaced instead of refused.
@@ -38,8 +55,9 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     """
 
     topic: str
+    destination: Destination
     drops: bool
-    value: Literal["text", "json", "envelope", "raw"]
+    value: Literal["text", "json", "envelope", "raw", "avro", "protobuf", "json-schema"]
     replaces_invalid: bool
     metadata: dict[str, str]
     templates: dict[str, Template]
@@ -82,33 +100,66 @@ class RouteTable:
     """All routes; compiles one per topic, on first sight. Owned by the loop's thread.
 
     Attributes:
+        destinations: All that records may be sent to.
+        values: How values are read, of all routes that send.
         configured_indexes: Indexes that the configuration names literally. Splunk's refusal of one of these
             is a fault of the deployment; any other index came from a record.
     """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], shared: str = "") -> None:
+        """Know `routes`; one whose token is `shared` has the clients of those without a token."""
         self._routes = (*routes, Route())
+        keys = token_keys(shared, routes)
+        self._destinations = [
+            Destination("raw" if route.value == "raw" else "event", keys[route.token])
+            for route in self._routes
+        ]
+        self.destinations = tuple(dict.fromkeys(self._reachable()))
+        self.values = frozenset(route.value for route in self._routes if route.action == "send")
         self._compiled: dict[str, CompiledRoute] = {}
-        literals = (Template(route.index).constant for route in routes)
-        self.configured_indexes = frozenset(index for index in literals if index)
+        self.configured_indexes = frozenset(index for _, index in self.named_indexes())
 
     def for_topic(self, topic: str) -> CompiledRoute:
         """The compiled route of a topic."""
         found = self._compiled.get(topic)
         if found is None:
-            found = self._compiled[topic] = _compile(self._first_match(topic), topic)
+            pairs = zip(self._routes, self._destinations, strict=True)
+            route, to = next(pair for pair in pairs if any(fnmatchcase(topic, one) for one in pair[0].topics))
+            found = self._compiled[topic] = _compile(route, topic, to)
         return found
 
-    def _first_match(self, topic: str) -> Route:
-        return next(r for r in self._routes if any(fnmatchcase(topic, glob) for glob in r.topics))
+    def named_indexes(self) -> list[tuple[str, str]]:
+        """Key of the token and index, for every index that a route names literally."""
+        pairs = zip(self._routes, self._destinations, strict=True)
+        found = {(to.token_key, Template(route.index).constant) for route, to in pairs}
+        return sorted((key, index) for key, index in found if index)
+
+    def label(self, destination: Destination) -> str:
+        """How messages begin that are about a destination: its routes' topics; empty if all share a token."""
+        if len({one.token_key for one in self.destinations}) == 1:
+            return ""
+        if destination.token_key == HEC_TOKEN:
+            return "routes with hec.token: "
+        pairs = zip(self._routes, self._destinations, strict=True)
+        globs = [glob for route, to in pairs if to == destination for glob in route.topics]
+        return f"route {', '.join(globs)} ({destination.token_key}): "
+
+    def _reachable(self) -> Iterator[Destination]:
+        """Where any topic may lead: nothing behind a route that takes every topic is reached."""
+        for route, destination in zip(self._routes, self._destinations, strict=True):
+            if route.action == "send":
+                yield destination
+            if "*" in route.topics:
+                return
 
 
-def _compile(route: Route, topic: str) -> CompiledRoute:
+def _compile(route: Route, topic: str, destination: Destination) -> CompiledRoute:
     bound = {name: Template(getattr(route, name)).bind(topic) for name in METADATA}
     fields = {name: _bind_field(value, topic) for name, value in route.fields.items()}
     takes_event = route.value != "raw"
     return CompiledRoute(
         topic=topic,
+        destination=destination,
         drops=route.action == "drop",
         value=route.value,
         replaces_invalid=route.invalid_utf8 == "replace",

@@ -26,7 +26,7 @@ from splunk_hec_kafka.failings import Failings
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
 from splunk_hec_kafka.offsets import OffsetLedger
 from splunk_hec_kafka.outside import THE_WORLD, Outside
-from splunk_hec_kafka.readying import await_hec, fix_of
+from splunk_hec_kafka.readying import await_hec, end_if_halted
 from splunk_hec_kafka.records import by_topic
 from splunk_hec_kafka.server import Readiness, Reason
 from splunk_hec_kafka.source import KafkaSource
@@ -94,7 +94,7 @@ class Sink:
         self._stalls = Stalls(metrics)
         self._failings = Failings()
         self._reported: set[TopicPartition] = set()
-        self._is_halted = self._is_all_committed = self._has_reached_end = False
+        self._is_all_committed = self._has_reached_end = False
         self._ended_at = self._next_commit = self._next_report = self._next_end_check = 0.0
 
     # -- any thread ------------------------------------------------------------------------------------
@@ -113,8 +113,14 @@ class Sink:
         wall, now = time.time(), self._clock()
         if self._starting is not None:
             reasons.append(Reason(*self._starting, wall - (now - self._started_at)))
-        for client in self._delivery.clients.values():
-            reasons += [Reason(one.code, one.text, wall - one.for_s) for one in client.health().reasons]
+        for to, client in self._delivery.clients.items():
+            label = self._delivery.routes.label(to)
+            told = client.health().reasons
+            reasons += [Reason(one.code, label + one.text, wall - one.for_s) for one in told]
+        undecoded = self._delivery.undecoded
+        if undecoded.fault:
+            text = f"the schema registry at {self._config.registry.url} does not answer: {undecoded.fault}"
+            reasons.append(Reason("registry", text, wall - (now - undecoded.since)))
         for name, text, for_s in self._stalls.lasting(now):
             reasons.append(Reason(f"paused_{name}", text, wall - for_s))
         return Readiness(not reasons, tuple(reasons))
@@ -186,11 +192,11 @@ class Sink:
             self._report(now)
             self._next_report = now + REPORT_EVERY_S
         reasons = self._stall_reasons()
-        self._stalls.note(reasons, now)
+        self._stalls.note(reasons | self._delivery.hold_reasons(), now)
         if not reasons:
-            self._source.pause(is_paused=False)
+            self._source.pause(is_paused=False, held=self._held_topics())
             self._take(self._source.consume(CHUNK, CONSUME_S))
-        elif not self._stalls.are_long(now):
+        elif not self._stalls.are_long(reasons, now):
             self._delivery.wait(CONSUME_S)
         else:
             self._source.pause(is_paused=True)
@@ -205,34 +211,33 @@ class Sink:
                 self._delivery.skip_settled(settled)
             self._delivery.take(messages)
 
+    def _held_topics(self) -> frozenset[str]:
+        """The topics of this member whose records have to wait, whatever the others do."""
+        if not self._delivery.hold_reasons():
+            return frozenset()
+        return frozenset(at.topic for at in self._ledger.epochs if self._delivery.holds(at.topic))
+
     def _stall_reasons(self) -> set[str]:
-        """Why nothing may be fetched now; once paused, the budget must fall well below its limit."""
+        """Why nothing at all may be fetched now; once paused, the budget must fall well below its limit."""
         reasons: set[str] = set()
-        share = self._delivery.budget.used_share
-        is_held = self._stalls.is_told("budget") and share > RESUME_BELOW
-        if not self._delivery.submit() or share >= 1 or is_held:
+        delivery = self._delivery
+        is_held = self._stalls.is_told("budget") and delivery.used_share > RESUME_BELOW
+        if not delivery.submit() or delivery.budget.used_share >= 1 or is_held:
             reasons.add("budget")
-        if self._is_halted:
-            reasons.add("endpoint")
         if self._delivery.is_dead_letter_queue_full:
             reasons.add("dead_letters")
         return reasons
 
     def _check_clients(self) -> None:
         """Look at the clients' health; a halt beyond the patience ends the sink, a fault of ours too."""
-        healths = [client.health() for client in self._delivery.clients.values()]
-        self._failings.note(reason for health in healths for reason in health.reasons)
-        self._is_halted = any(health.halted for health in healths)
-        self._metrics.halted(self._is_halted)
-        for health in healths:
-            for reason in health.reasons:
-                if reason.code == "internal":
-                    raise SinkFailure(ExitCode.INTERNAL, reason.text, "report it with the log above")
-            if health.halted and health.halted_for_s >= self._config.hec.halt_patience_s:
-                reason = health.reasons[0]
-                raise SinkFailure(
-                    ExitCode.HEC, f"Splunk refuses the deployment: {reason.text}", fix_of(reason.code)
-                )
+        healths = {to: client.health() for to, client in self._delivery.clients.items()}
+        self._failings.note(reason for health in healths.values() for reason in health.reasons)
+        self._delivery.held = frozenset(to for to, health in healths.items() if health.halted)
+        self._metrics.halted(bool(self._delivery.held))
+        for reason in (reason for health in healths.values() for reason in health.reasons):
+            if reason.code == "internal":
+                raise SinkFailure(ExitCode.INTERNAL, reason.text, "report it with the log above")
+        end_if_halted(self._delivery, healths, self._config.hec)
 
     def _report(self, now: float) -> None:
         metrics, budget = self._metrics, self._delivery.budget
@@ -264,8 +269,7 @@ class Sink:
             if finding.problem is not None:
                 raise SinkFailure(ExitCode.DEAD_LETTER_TOPIC, *finding.problem)
         self._starting = ("starting", "Splunk was not asked yet")
-        clients = self._delivery.clients.values()
-        await_hec(clients, self._config.hec, self._is_stopping, self._is_refused, self._outside)
+        await_hec(self._delivery, self._config.hec, self._is_stopping, self._is_refused, self._outside)
         if self._until_end:
             self._ends = self._source.enquiries.end_offsets()
         if not self._is_stopping():
@@ -325,8 +329,11 @@ class Sink:
 
     def _drain_revoked(self, going: list[TopicPartition], is_lost: bool) -> None:
         """Partitions go: settle what can be settled soon, so that the new owner repeats little."""
+        held = [at for at in going if self._delivery.holds(at.topic)]
+        self._delivery.drop_waiting(held)
+        going = [at for at in going if at not in held]
         dropped = self._delivery.drop_waiting(going)
-        if is_lost or self._is_halted:
+        if is_lost:
             return
         drain_s = min(REVOKE_DRAIN_S, self._source.max_poll_interval_s / 4)
         deadline = min(self._clock() + drain_s, self._end_by)

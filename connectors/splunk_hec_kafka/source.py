@@ -76,16 +76,14 @@ class KafkaSource:
         Raises:
             ConfigError: librdkafka does not know a property, or not such a value.
         """
-        self._config = config.kafka
-        self._patience_s = config.run.startup_timeout_s
+        self._config, self._patience_s = config.kafka, config.run.startup_timeout_s
         self._ledger = ledger
         self._on_revoke = on_revoke
         self._on_lost_range = on_lost_range
         self._outside, self._clock = outside, outside.clock
         self._gone_meanwhile: set[TopicPartition] = set()
-        self._is_paused = False
-        self._is_closing = False
-        self.has_left_some = False
+        self._is_paused = self._is_closing = self.has_left_some = False
+        self._held: frozenset[str] = frozenset()
         self.failure: SinkFailure | None = None
         properties = consumer_properties(config)
         self.max_poll_interval_s = max_poll_interval_s(properties)
@@ -193,19 +191,21 @@ class KafkaSource:
                 self._consumer.assign(positions_of(wanted))
             self._apply_pause(positions_of(wanted))
 
-    def pause(self, *, is_paused: bool) -> None:
-        """Stop or go on fetching, for all assigned partitions."""
-        if is_paused is self._is_paused:
+    def pause(self, *, is_paused: bool, held: frozenset[str] = frozenset()) -> None:
+        """Stop or go on fetching, for all assigned partitions; those of `held` topics stand still anyway."""
+        if (is_paused, held) == (self._is_paused, self._held):
             return
-        self._is_paused = is_paused
+        self._is_paused, self._held = is_paused, held
         with needing("a pause"):
             self._apply_pause(self._consumer.assignment())
 
     def _apply_pause(self, partitions: list[Position]) -> None:
-        # Said explicitly for every partition each time: one that was paused, revoked and assigned again
-        # stays paused until somebody resumes it.
-        if partitions:
-            (self._consumer.pause if self._is_paused else self._consumer.resume)(partitions)
+        # Said of every partition each time: one that was paused, revoked and assigned again stays paused.
+        still = [one for one in partitions if self._is_paused or one.topic in self._held]
+        if still:
+            self._consumer.pause(still)
+        if len(still) < len(partitions):
+            self._consumer.resume([one for one in partitions if one not in still])
 
     def _on_event(self, message: Message, error: KafkaError) -> None:
         at, offset = place(message)

@@ -20,7 +20,8 @@ PAUSE_AFTER_S = 1.0
 """A stall up to this long is waited out; a longer one pauses the partitions, and is worth telling."""
 TEXTS = {
     "budget": "Splunk takes less than Kafka gives; in_flight_max_bytes or in_flight_max_events is used up",
-    "endpoint": "Splunk refuses the deployment; nothing is fetched until it heals",
+    "endpoint": "Splunk refuses the deployment; what is for it is not fetched until it heals",
+    "registry": "the schema registry does not answer; the topics that need it are not fetched until it does",
     "dead_letters": "dead letters are not written as fast as records are rejected",
 }
 
@@ -52,9 +53,9 @@ class Stalls:
                 log.warning("paused: %s", TEXTS[reason])
                 self._metrics.paused(reason, is_paused=True)
 
-    def are_long(self, now: float) -> bool:
-        """Whether the oldest has lasted so long that the partitions are to be paused."""
-        return any(now - since >= PAUSE_AFTER_S for since in self._since.values())
+    def are_long(self, reasons: AbstractSet[str], now: float) -> bool:
+        """Whether one of these has lasted so long that all partitions are to be paused."""
+        return any(now - self._since[reason] >= PAUSE_AFTER_S for reason in reasons)
 
     def lasting(self, now: float) -> list[tuple[str, str, float]]:
         """Reason, text and age in seconds of those that are worth telling. Any thread."""

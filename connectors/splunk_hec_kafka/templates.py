@@ -35,10 +35,12 @@ class Ref(msgspec.Struct, frozen=True):
 class Record:
     """What templates see of one message; each part is looked up once, and only when asked for."""
 
-    __slots__ = ("_headers", "_parsed", "message")
+    __slots__ = ("_headers", "_json", "_parsed", "message")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, decoded: bytes | None = None) -> None:
+        """See `message`, and as its value `decoded`, if that is given."""
         self.message = message
+        self._json = decoded
         self._headers: dict[str, str | bytes | None] | None = None
         self._parsed: Any = msgspec.UNSET
 
@@ -67,7 +69,7 @@ class Record:
 
     def _field(self, path: str) -> Any:
         if self._parsed is msgspec.UNSET:
-            self._parsed = _parse(self.message.value())
+            self._parsed = _parse(self.message.value() if self._json is None else self._json)
         value = self._parsed
         for name in path.split("."):
             if not isinstance(value, dict):

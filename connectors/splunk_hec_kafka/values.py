@@ -71,7 +71,7 @@ def read(route: CompiledRoute, value: bytes) -> str | Raw:
     Raises:
         InvalidEvent: It cannot be indexed as it is.
     """
-    return _read_json(route, value) if route.value == "json" else read_text(route, value)
+    return read_text(route, value) if route.value == "text" else _read_json(route, value)
 
 
 def _read_json(route: CompiledRoute, value: bytes) -> Raw:

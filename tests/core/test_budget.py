@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec._budget import Budget
+from splunk_hec._budget import Budget, Portion
 
 MAX_BYTES = 100
 MAX_EVENTS = 10
@@ -101,6 +101,35 @@ def test_bytes_alone_can_be_given_back() -> None:
     assert (budget.used_bytes, budget.used_events) == (40, 2)
     budget.release(0, 1)
     assert (budget.used_bytes, budget.used_events) == (40, 1)
+
+
+@pytest.mark.parametrize("stuck", [1, 2, 5])
+def test_those_that_settle_nothing_leave_room_to_another(stuck: int) -> None:
+    """However much clients hold that are stuck, another finds its part of the budget, again and again."""
+    whole = Budget(1_000_000, 1_000_000)
+    for hog in [Portion(whole) for _ in range(stuck)]:
+        while hog.try_acquire(1000, 10):
+            assert whole.used_share <= 1
+        assert hog.used_share > 0.95
+    left = 1_000_000 - whole.used_bytes
+    assert left >= 1_000_000 // 2**stuck - 1000 * stuck
+    one, held = Portion(whole), 0
+    while one.try_acquire(1000, 10):
+        held += 1000
+    assert held >= left // 2 - 1000
+    one.release(held, held // 100)
+    assert (one.used_bytes, one.used_events, 1_000_000 - whole.used_bytes) == (0, 0, left)
+    assert one.try_acquire(1000, 10)
+
+
+def test_a_portion_that_holds_nothing_takes_one_item_whatever_the_others_hold() -> None:
+    """A record larger than what is left could never be sent otherwise."""
+    whole = Budget(100, 10)
+    hog, one = Portion(whole), Portion(whole)
+    assert hog.try_acquire(50, 1)
+    assert one.try_acquire(60, 1)
+    assert not one.try_acquire(1, 1)
+    assert whole.used_bytes == 110
 
 
 def test_release_wakes_whoever_waits() -> None:

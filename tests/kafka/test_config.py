@@ -79,6 +79,9 @@ token = ""                                # another token for this route
 time = "record"                           # record | header:NAME | field:a.b | none
 fields = {}                               # example: { team = "{header:team}", key = "{key}" }
 provenance = true                         # indexed fields kafka_topic, kafka_partition, kafka_offset
+[registry]                                # for the values avro, protobuf and json-schema
+url = ""
+[registry.properties]                     # any property of confluent-kafka's SchemaRegistryClient
 [dead_letter]
 topic = "hec-kafka-sink.dead-letters"     # must exist (never created silently) and must not be compacted
 on_reject = "dead_letter"                 # dead_letter | fail
@@ -124,14 +127,14 @@ class TestDefaults:
     def test_every_published_default_is_the_default(self) -> None:
         """A key left out has the value that the interface publishes for it."""
         for pattern, value in published().items():
-            if pattern in EXAMPLES or pattern == ("route", "*", "token"):
+            if pattern in EXAMPLES:
                 continue
             default = KEYS[pattern].default
             assert (list(default) if isinstance(default, tuple) else default) == value, pattern
 
     def test_no_key_exists_that_is_not_published(self) -> None:
-        """The sink has exactly the published keys (a token per route comes later)."""
-        assert set(KEYS) == set(published()) - {("route", "*", "token")}
+        """The sink has exactly the published keys."""
+        assert set(KEYS) == set(published())
 
     def test_the_published_block_is_a_valid_file_and_equals_the_defaults(self, tmp_path: Path) -> None:
         """Somebody who starts from the published block gets the defaults, and no complaint."""
@@ -361,18 +364,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("text", "part"),
         [
-            ("[registry]\nurl = 'http://r'\n", "schema registry is not part of this version"),
-            ("[registry]\n", "registry"),
-            ("[[route]]\nvalue = 'avro'\n", "'avro' is not part of this version"),
-            ("[[route]]\nvalue = 'protobuf'\n", "'protobuf' is not part of this version"),
-            ("[[route]]\nvalue = 'json-schema'\n", "'json-schema' is not part of this version"),
-            ("[[route]]\ntoken = 'env:OTHER'\n", "token per route is not part of this version"),
+            ("[[route]]\nvalue = 'avro'\n", "registry.url: is empty, but route.0 reads value = 'avro'"),
+            (f"[registry]\nurl = 'http://u:{SECRET}@r'\n", "registry.url: holds a user or password"),
         ],
     )
-    def test_what_comes_later_says_so(self, tmp_path: Path, text: str, part: str) -> None:
-        """A documented key that this version lacks is refused as such, never ignored."""
+    def test_a_registry_has_an_address_without_secrets(self, tmp_path: Path, text: str, part: str) -> None:
+        """Values that need a schema registry name one; a password in its address would be shown."""
         (line,) = errors_of(file_with(tmp_path, text), {})
         assert part in line
+        assert SECRET not in line
 
     def test_the_dead_letter_topic_may_not_be_consumed(self) -> None:
         """Dead letters that the sink itself reads would circle for ever."""
@@ -503,6 +503,7 @@ class TestSecrets:
         f'kafka.properties."sasl.password"={SECRET}',
         f"dead_letter.properties.ssl.key.password={SECRET}",
         f"kafka.properties={{'ssl.key.pem'='{SECRET}'}}",
+        f'registry.properties."basic.auth.user.info"=u:{SECRET}',
         f"hec.proxy=http://user:{SECRET}@proxy:3128",
     )
 
@@ -527,12 +528,15 @@ class TestSecrets:
     def test_a_literal_in_the_file_is_warned_about(self, tmp_path: Path) -> None:
         """The file may hold a secret, but not silently, and the warning does not repeat it."""
         path = file_with(
-            tmp_path, f"[hec]\ntoken = '{SECRET}'\n[kafka.properties]\n'sasl.password' = '{SECRET}'\n"
+            tmp_path,
+            f"[hec]\ntoken = '{SECRET}'\n[kafka.properties]\n'sasl.password' = '{SECRET}'\n"
+            f"[[route]]\ntoken = '{SECRET}'\n",
         )
         loaded = load(path, {"HEC_SINK_DEAD_LETTER__PROPERTIES__SASL_PASSWORD": SECRET})
         assert [line.split(": ")[1] for line in loaded.warnings] == [
             "hec.token",
             "kafka.properties.sasl.password",
+            "route.0.token",
         ]
         assert SECRET not in "".join(loaded.warnings)
 
@@ -555,6 +559,9 @@ class TestSecrets:
         assert pickle.loads(pickle.dumps(safe)) == safe
         with pytest.raises(TypeError, match="literal token"):
             pickle.dumps(SinkConfig(hec=Hec(token=SECRET)))
+        with pytest.raises(TypeError, match="literal token"):
+            pickle.dumps(SinkConfig(route=(Route(token=SECRET),)))
+        assert SECRET not in repr(SinkConfig(route=(Route(token=SECRET),)))
 
     def test_a_wrong_secret_type_is_told_without_the_value(self, tmp_path: Path) -> None:
         """A password written as a number fails by type, and the number stays unseen."""
@@ -620,7 +627,7 @@ class TestShow:
         """An editor that reads the schema knows each key and its meaning."""
         definitions = json_schema()["$defs"]
         described = 0
-        for name in ("Run", "Hec", "Kafka", "Route", "DeadLetter", "Server", "Log"):
+        for name in ("Run", "Hec", "Kafka", "Route", "Registry", "DeadLetter", "Server", "Log"):
             for key, definition in definitions[name]["properties"].items():
                 assert definition["description"], (name, key)
                 described += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -30,13 +30,14 @@ from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_emulator import Emulator
 from splunk_hec_kafka._mock_kafka import MockKafka
 from splunk_hec_kafka.config import Route
-from splunk_hec_kafka.delivery import Delivery, _kinds, _only, _Waiting
+from splunk_hec_kafka.delivery import Delivery
 from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.metrics import Metrics
 from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place
 from splunk_hec_kafka.originals import Beside, Originals, Records
 from splunk_hec_kafka.records import RecordEncoder, Refusal
-from splunk_hec_kafka.routes import RouteTable
+from splunk_hec_kafka.routes import Destination, RouteTable
+from splunk_hec_kafka.waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,15 +170,16 @@ def test_raw_routes_use_the_raw_endpoint_beside_the_other(hec: Emulator) -> None
     [
         ((), ["event"]),
         ((Route(value="raw"),), ["raw"]),
-        ((Route(topics=("a",), value="raw"),), ["event", "raw"]),
+        ((Route(topics=("a",), value="raw"),), ["raw", "event"]),
         ((Route(topics=("a",), value="raw", action="drop"),), ["event"]),
     ],
 )
 def test_only_the_endpoints_that_routes_lead_to_are_used(
-    kafka: MockKafka, hec: Emulator, routes: tuple[Route, ...], kinds: list[str]
+    hec: Emulator, routes: tuple[Route, ...], kinds: list[Literal["event", "raw"]]
 ) -> None:
     """No client is made, and no endpoint probed, that no record can reach."""
-    assert _kinds(sink_config(kafka, hec, route=routes)) == kinds
+    destinations = RouteTable(routes, hec.token).destinations
+    assert destinations == tuple(Destination(kind, "hec.token") for kind in kinds)
 
 
 def test_an_index_from_a_record_is_refused_before_sending_the_second_time(
@@ -448,7 +450,8 @@ def waiting(delivery: Delivery) -> list[tuple[Consumed, bytes]]:
     """What no client has yet: each record, put together again, with its line."""
     return [
         (record, text)
-        for one in delivery._waiting
+        for waiting in delivery._waiting.values()
+        for one in waiting
         for (record, _), text in zip(one.records.each(one.lines), one.lines, strict=True)
     ]
 
@@ -586,7 +589,7 @@ def test_a_refused_index_takes_its_own_records_out_of_those_that_wait(
     """Records of an index that Splunk refused are buried as they were; their neighbours go on, in order."""
     delivery, ledger = delivery_of(kafka, hec, route=[Route(index="{header:i}")])
     try:
-        queue = delivery.clients["event"].queue
+        queue = delivery.clients[Destination("event", "hec.token")].queue
         with queue._lock:
             queue._remember_bad_index("secret")
         secret = {0, 3, 4, 9}
@@ -664,14 +667,14 @@ def test_what_stays_of_waiting_lines_is_exactly_that(data: st.DataObject) -> Non
     messages = data.draw(chunks(route, 20))
     epochs = epochs_of(messages)
     for send in RecordEncoder(RouteTable([route]), event_max_bytes=LIMIT).encode(messages).sends:
-        whole = _Waiting(
-            send.kind, send.query, send.lines, Records.of(send.originals, epochs), send.originals.held_bytes
+        whole = Waiting(
+            send.to, send.query, send.lines, Records.of(send.originals, epochs), send.originals.held_bytes
         )
         records = list(whole.records.each(whole.lines))
         size = len(records)
         stays = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
-        pieces = _only(whole, stays)
-        gone = _only(whole, [not one for one in stays])
+        pieces = whole.only(stays)
+        gone = whole.only([not one for one in stays])
         left = [
             (exact(record), run, text)
             for one in pieces
@@ -679,5 +682,5 @@ def test_what_stays_of_waiting_lines_is_exactly_that(data: st.DataObject) -> Non
         ]
         every = [(exact(record), run, text) for (record, run), text in zip(records, send.lines, strict=True)]
         assert left == [one for one, is_staying in zip(every, stays, strict=True) if is_staying]
-        assert all(one.lines and (one.kind, one.query) == (send.kind, send.query) for one in pieces)
+        assert all(one.lines and (one.to, one.query) == (send.to, send.query) for one in pieces)
         assert sum(one.held_bytes for one in [*pieces, *gone]) == whole.held_bytes

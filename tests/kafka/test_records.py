@@ -263,7 +263,7 @@ class TestRaw:
             message(b"c", 2, headers=[("h", b"x y")]),
         ]
         encoded = RecordEncoder(RouteTable([route]), event_max_bytes=100).encode(messages)
-        assert [(send.kind, send.query, list(send.lines)) for send in encoded.sends] == [
+        assert [(send.to.kind, send.query, list(send.lines)) for send in encoded.sends] == [
             ("raw", "host=x+y&index=main&source=kafka%3At", [b"a", b"c"]),
             ("raw", "index=main&source=kafka%3At", [b"b"]),
         ]
@@ -284,7 +284,7 @@ class TestRaw:
         topics = ["r", "t", "d", "t", "r", "u"]
         messages = [message(b"v%d" % n, n, topic=topic) for n, topic in enumerate(topics)]
         encoded = RecordEncoder(routes, event_max_bytes=1000).encode(messages)
-        assert [(send.kind, offsets(send)) for send in encoded.sends] == [
+        assert [(send.to.kind, offsets(send)) for send in encoded.sends] == [
             ("raw", [0, 4]),
             ("event", [1, 3]),
             ("event", [5]),
@@ -432,7 +432,7 @@ class TestAlways:
             assert len(send.lines) == len(send.originals)
             for one in send.lines:
                 assert len(one) <= limit
-                if send.kind == "event":
+                if send.to.kind == "event":
                     assert b"\n" not in one
                     assert b"\r" not in one
                     made = json.loads(one)

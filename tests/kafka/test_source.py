@@ -688,12 +688,13 @@ def test_a_stall_is_told_once_it_lasts(caplog: pytest.LogCaptureFixture) -> None
     metrics = Metrics()
     stalls = Stalls(metrics)
     stalls.note({"budget"}, 10.0)
-    assert not stalls.are_long(10.5)
+    assert not stalls.are_long({"budget"}, 10.5)
     stalls.note(set(), 10.5)
     assert (metrics.total("pause_seconds"), caplog.text) == (0.5, "")
     stalls.note({"budget"}, 11.0)
     stalls.note({"budget", "endpoint"}, 11.0 + PAUSE_AFTER_S)
-    assert stalls.are_long(11.0 + PAUSE_AFTER_S)
+    assert stalls.are_long({"budget"}, 11.0 + PAUSE_AFTER_S)
+    assert not stalls.are_long({"endpoint"}, 11.0 + PAUSE_AFTER_S)
     assert stalls.is_told("budget")
     assert not stalls.is_told("endpoint")
     assert [name for name, _, _ in stalls.lasting(12.5)] == ["budget"]
@@ -702,7 +703,7 @@ def test_a_stall_is_told_once_it_lasts(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.text.count("paused: ") == 1
     assert "resumed after 2.0 s (budget)" in caplog.text
     assert metrics.total("paused") == 0
-    assert not stalls.are_long(13.0)
+    assert not stalls.are_long(set(), 13.0)
 
 
 def test_a_new_partition_is_read_from_its_beginning_with_latest(hec: Emulator) -> None:

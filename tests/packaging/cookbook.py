@@ -50,7 +50,7 @@ def becomes(toml: str, record: dict[str, Any]) -> str:
         return f"skipped: {skip.reason}\n"
     (send,) = encoded.sends
     (line,) = send.lines
-    query = f"POST /services/collector/raw?{send.query}\n" if send.kind == "raw" else ""
+    query = f"POST /services/collector/raw?{send.query}\n" if send.to.kind == "raw" else ""
     return f"{query}{line.decode()}\n"
 
 

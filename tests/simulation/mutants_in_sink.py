@@ -90,12 +90,12 @@ SINK: dict[str, Mutant] = {
         "one record is dropped where the budget cuts a chunk",
         (
             _DELIVERY,
-            "submit",
-            "self._waiting[0] = one.part(taken, len(one.lines))",
+            "_submit",
+            "waiting[0] = one.part(taken, len(one.lines))",
             (
-                "self._waiting.popleft()\n"
+                "waiting.popleft()\n"
                 "            if taken + 1 < len(one.lines):\n"
-                "                self._waiting.appendleft(one.part(taken + 1, len(one.lines)))"
+                "                waiting.appendleft(one.part(taken + 1, len(one.lines)))"
             ),
         ),
     ),
