@@ -57,8 +57,27 @@ def place(message: Consumed) -> tuple[TopicPartition, int]:
     return TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
 
 
+class Chunk(list[Message]):
+    """Consumed records that remember their runs; never changed, parts of it are plain lists."""
+
+    __slots__ = ("_runs",)
+
+    @property
+    def runs(self) -> list[tuple[TopicPartition, int, int]]:
+        """What `consecutive` finds, looked for once."""
+        try:
+            return self._runs
+        except AttributeError:
+            self._runs: list[tuple[TopicPartition, int, int]] = _consecutive(self)
+            return self._runs
+
+
 def consecutive(messages: Sequence[Message]) -> list[tuple[TopicPartition, int, int]]:
     """Consumed records as (partition, first, last) of strictly consecutive offsets, in their order."""
+    return messages.runs if isinstance(messages, Chunk) else _consecutive(messages)
+
+
+def _consecutive(messages: Sequence[Message]) -> list[tuple[TopicPartition, int, int]]:
     offsets = list(map(_offset_of, messages))
     partitions = list(map(_partition_of, messages))
     topics = list(map(_topic_of, messages))

@@ -25,6 +25,7 @@ from splunk_hec._times import fixed_time
 from splunk_hec.errors import InvalidEvent
 from splunk_hec_kafka.config_tree import DESCRIBED
 from splunk_hec_kafka.encoded import Encoded, Refusal, Send, Skip
+from splunk_hec_kafka.offsets import consecutive
 from splunk_hec_kafka.originals import TAILS, Beside, Originals, tail_of
 from splunk_hec_kafka.registry import RegistryAway
 from splunk_hec_kafka.templates import Record, Ref
@@ -119,9 +120,9 @@ class RecordEncoder:
 
 def by_topic(messages: Sequence[Message]) -> dict[str, Sequence[Message]]:
     """Records by topic, their order within each kept; of one topic, as most chunks are, the very chunk."""
-    topics = set(map(Message.topic, messages))
+    topics = {at.topic for at, _, _ in consecutive(messages)}
     if len(topics) == 1:
-        return {topics.pop() or "": messages}
+        return {topics.pop(): messages}
     groups: dict[str, list[Message]] = {}
     for topic, neighbours in groupby(messages, Message.topic):
         groups.setdefault(topic or "", []).extend(neighbours)

@@ -25,7 +25,7 @@ from splunk_hec_kafka.commits import Commits, positions_of
 from splunk_hec_kafka.consumer_settings import consumer_properties, is_incremental, max_poll_interval_s
 from splunk_hec_kafka.enquiries import ANSWER_S, Enquiries, matches, needing, unanswered
 from splunk_hec_kafka.failures import ExitCode, SinkFailure
-from splunk_hec_kafka.offsets import OffsetLedger, TopicPartition, place, shown
+from splunk_hec_kafka.offsets import Chunk, OffsetLedger, TopicPartition, place, shown
 from splunk_hec_kafka.outside import THE_WORLD, Outside
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class KafkaSource:
         gone = self._gone_meanwhile
         messages = [one for one in gathered if place(one)[0] not in gone] if gone else gathered
         has_events = any(map(Message.error, messages))
-        records = [one for one in messages if one.error() is None] if has_events else messages
+        records = Chunk([one for one in messages if one.error() is None] if has_events else messages)
         self._ledger.open(records, self._clock())
         if len(messages) < len(gathered):
             self._read_again(gone)
@@ -148,7 +148,7 @@ class KafkaSource:
                     self._on_event(message, error)
             if self._ledger.epochs is not epochs:  # a topic was made anew: these are of the old one
                 now = self._ledger.epochs
-                records = [one for one in records if now[place(one)[0]] == epochs[place(one)[0]]]
+                records = Chunk(one for one in records if now[place(one)[0]] == epochs[place(one)[0]])
         if self.failure:
             raise self.failure
         return records

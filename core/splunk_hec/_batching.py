@@ -220,18 +220,8 @@ class BatchBuilder:
 
     def room(self, block: Block) -> int:
         """How many lines of `block`, from the first, still fit; at least 1 if the builder is empty."""
-        free = self._max_bytes - self._bytes
-        most = min(len(block), self._max_events - self._count)
-        if most == len(block) and block.size_bytes <= free:
-            return most
-        taken = 0
-        for taken, line in enumerate(block[:most]):  # noqa: B007 -- the count is what is wanted
-            free -= len(line) + 1
-            if free < 0:
-                break
-        else:
-            taken = most
-        return taken or (0 if self._count else 1)
+        most = min(block.fitting(self._max_bytes - self._bytes), self._max_events - self._count)
+        return most or (0 if self._count else 1)
 
     def add(self, block: Block, manifest: Manifest, held_bytes: int, now: float) -> None:
         """Take all of `block`; the caller asked `room` first. `held_bytes`: what the caller keeps of it."""

@@ -3,14 +3,16 @@
 Pure and immutable. Not for what a batch is (`_batching`). Guarantees: it acts as the sequence of its lines;
 its slices are blocks.
 
-Non-obvious: one call of the JSON encoder writes hundreds of lines, and most batches take them whole. Taking
-them apart and joining them again costs 0.3 µs a line, as much as encoding them; so that happens only where
-a batch is cut.
+Non-obvious: one call of the JSON encoder writes hundreds of lines. Taking them apart and joining them again
+costs 0.3 µs a line, as much as encoding them; so a batch that is full takes what fits as one piece and leaves
+the rest as another (`fitting`), and lines are looked at one by one only where something is wrong with them.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 class Block(Sequence[bytes]):
     """Some lines. `size_bytes`: what they take in a body, each with its line end."""
 
-    __slots__ = ("_body", "_count", "_lines", "size_bytes")
+    __slots__ = ("_body", "_count", "_edge", "_lines", "size_bytes")
 
     def __init__(self, body: bytes, count: int) -> None:
         """Take over what an encoder wrote.
@@ -31,6 +33,7 @@ class Block(Sequence[bytes]):
         """
         self._body: bytes | None = body
         self._lines: Sequence[bytes] | None = None
+        self._edge = (0, -1)  # so many lines end there, as far as `fitting` has measured
         self._count = count
         self.size_bytes = len(body) + 1
 
@@ -58,7 +61,22 @@ class Block(Sequence[bytes]):
         chosen = range(*index.indices(self._count))
         if chosen == range(self._count):
             return self
+        lines, end = self._edge
+        if self._body is not None and 0 < lines < self._count:
+            if chosen == range(lines):
+                return Block(self._body[:end], lines)
+            if chosen == range(lines, self._count):
+                return Block(self._body[end + 1 :], self._count - lines)
         return Block.of(self.lines[index] if chosen else ())
+
+    def fitting(self, free_bytes: int) -> int:
+        """How many lines, from the first, fit into so many bytes, each with its line end."""
+        if self.size_bytes <= free_bytes:
+            return self._count
+        assert self._body is not None
+        end = self._body.rfind(b"\n", 0, max(0, free_bytes))
+        self._edge = (self._body.count(b"\n", 0, end + 1), end)
+        return self._edge[0]
 
     @property
     def lines(self) -> Sequence[bytes]:
@@ -81,6 +99,11 @@ class _Gathered(Block):
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         self._body = None
+        self._edge = (0, -1)
         self._lines = tuple(lines)  # the caller may go on with a list of its own
         self._count = len(lines)
         self.size_bytes = sum(map(len, lines)) + self._count
+
+    def fitting(self, free_bytes: int) -> int:
+        ends = accumulate(len(line) + 1 for line in self.lines)
+        return bisect_right(list(ends), free_bytes)

@@ -90,17 +90,17 @@ class BatchQueue:
             builder = box.builders.get(query)
             if builder is None:
                 builder = box.builders[query] = self._new_builder(box, query)
-            at, total = 0, len(block)
+            at, total, rest = 0, len(block), block
             while at < total:
-                room = builder.room(block[at:] if at else block)
+                room = builder.room(rest)
                 if not room:
                     self._seal(builder)
                     continue
                 end = at + room
                 held = held_bytes * end // total - held_bytes * at // total
-                part, refs = (block, manifest) if room == total else (block[at:end], manifest[at:end])
-                builder.add(part, refs, held, self._clock())
-                at = end
+                refs = manifest if room == total else manifest[at:end]
+                builder.add(rest[:room], refs, held, self._clock())
+                rest, at = rest[room:], end
                 if builder.is_full:
                     self._seal(builder)
             if not any(map(len, box.builders.values())):

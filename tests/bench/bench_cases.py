@@ -61,7 +61,7 @@ def cases(scale: float) -> list[Case]:
         first._replace(name="acks off", ack_s=None, sets=(("hec.ack", "off"),)),
         first._replace(name="by hand, no acks", ack_s=None, sink="by_hand"),
         first._replace(name="splunk-hec-ftf, no acks", ack_s=None, sink="ftf", load=load(200_000)),
-        first._replace(name="splunk-hec-ftf, acks after 1 s", sink="ftf", load=load(20_000), is_slow=True),
+        first._replace(name="splunk-hec-ftf, with acks (1 s)", sink="ftf", load=load(20_000), is_slow=True),
         first._replace(name="acks after 0.2 s", ack_s=0.2),
         first._replace(name="acks after 10 s", ack_s=10.0),
         first._replace(

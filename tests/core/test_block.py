@@ -53,6 +53,14 @@ class Blocks(RuleBasedStateMachine):
         assert isinstance(part, Block)
         return part, lines[index]
 
+    @rule(target=pairs, pair=pairs, free=st.integers(-2, 90), is_rest=st.booleans())
+    def filled(self, pair: Pair, free: int, is_rest: bool) -> Pair:
+        """As many lines fit as a count of their bytes says, and both what fits and the rest are right."""
+        block, lines = pair
+        fits = sum(sum(len(one) + 1 for one in lines[: end + 1]) <= free for end in range(len(lines)))
+        assert block.fitting(free) == fits
+        return (block[fits:], lines[fits:]) if is_rest else (block[:fits], lines[:fits])
+
     @rule(pair=pairs)
     def whole(self, pair: Pair) -> None:
         """A slice of all of it is the block itself: nothing is taken apart or copied."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from splunk_hec_kafka.offsets import OffsetLedger, Run, TopicPartition, consecutive, led, place, shown
+from splunk_hec_kafka.offsets import Chunk, OffsetLedger, Run, TopicPartition, consecutive, led, place, shown
 from splunk_hec_kafka.settled_map import SettledRun
 
 P, Q = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -321,6 +321,14 @@ def test_runs_are_those_that_a_look_at_each_record_finds(
     for position, (at, offset, _) in strewn:
         messages.insert(position, record(at, offset))
     assert consecutive(messages) == naive_runs(messages)
+
+
+def test_a_chunk_knows_its_runs_and_its_parts_know_their_own() -> None:
+    """Runs are looked for once in what was consumed together; a part of it is looked at anew."""
+    chunk = Chunk([record(P, 0), record(P, 1), record(Q, 7), record(P, 2)])
+    assert consecutive(chunk) == consecutive(list(chunk)) == [(P, 0, 1), (Q, 7, 7), (P, 2, 2)]
+    assert consecutive(chunk) is chunk.runs
+    assert consecutive(chunk[1:3]) == [(P, 1, 1), (Q, 7, 7)]
 
 
 def test_records_with_empty_values_make_a_run() -> None:
