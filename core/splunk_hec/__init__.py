@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from splunk_hec._health import Health, Reason
+    from splunk_hec._logging_handler import HecHandler
     from splunk_hec._probe import Probe
     from splunk_hec._stream import Stream
     from splunk_hec.client import HecClient
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "splunk_hec._probe": ("Probe",),
     "splunk_hec._health": ("Health", "Reason"),
+    "splunk_hec._logging_handler": ("HecHandler",),
     "splunk_hec._stream": ("Stream",),
     "splunk_hec.client": ("HecClient",),
     "splunk_hec.config": ("HecConfig",),
@@ -61,6 +63,7 @@ __all__ = [
     "HecClient",
     "HecConfig",
     "HecError",
+    "HecHandler",
     "InvalidEvent",
     "Outcome",
     "OutcomeKind",

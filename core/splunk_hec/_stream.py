@@ -34,6 +34,7 @@ class Stream:
         self._box = Mailbox(keeps_lines=keeps_lines)
         self._is_closed = False
         self._finalizer = weakref.finalize(self, client.queue.orphan, self._box)
+        self._finalizer.atexit = False  # an exit handler may still flush; what runs at exit is no collection
 
     def __repr__(self) -> str:
         return f"<Stream unsettled {self._box.unsettled} | outcomes {len(self._box.outcomes)}>"

@@ -374,3 +374,26 @@ def test_a_full_budget_is_refused_in_time_and_the_waiter_is_not_lost() -> None:
     run_all(lambda: client.submit(Event("waits")), server.is_open.set)
     client.close(timeout_s=BOUND_S)
     assert client.budget.used_events == 0
+
+
+def test_an_exit_handler_can_still_flush() -> None:
+    """The end of the interpreter does not abort streams: what an exit handler flushes is delivered."""
+    import subprocess
+    import sys
+
+    from splunk_hec_emulator import Emulator
+
+    script = (
+        "import atexit, sys\n"
+        "from splunk_hec import Event, HecClient, HecConfig\n"
+        "atexit.register(lambda: (stream.close(30), hec.close(30)))\n"
+        "hec = HecClient(HecConfig(url=sys.argv[1], token=sys.argv[2]))\n"
+        "stream = hec.stream()\n"
+        "stream.submit(Event('late'))\n"
+        "hec.submit(Event('later'))\n"
+    )
+    with Emulator(ack_delay=0) as emulator:
+        command = [sys.executable, "-I", "-c", script, emulator.url, emulator.token]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert {one["event"] for one in emulator.events()} == {"late", "later"}
