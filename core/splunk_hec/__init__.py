@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from splunk_hec._probe import Probe
     from splunk_hec._stream import Stream
     from splunk_hec.client import HecClient
+    from splunk_hec.compat import splunk_hec
     from splunk_hec.config import HecConfig
     from splunk_hec.errors import (
         BudgetExceeded,
@@ -36,6 +37,7 @@ _HOMES = {
     "splunk_hec._logging_handler": ("HecHandler",),
     "splunk_hec._stream": ("Stream",),
     "splunk_hec.client": ("HecClient",),
+    "splunk_hec.compat": ("splunk_hec",),
     "splunk_hec.config": ("HecConfig",),
     "splunk_hec.errors": (
         "BudgetExceeded",
@@ -70,6 +72,7 @@ __all__ = [
     "Probe",
     "Reason",
     "Stream",
+    "splunk_hec",
 ]
 
 

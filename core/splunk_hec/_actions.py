@@ -28,6 +28,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
         resend_on_ack_timeout: Else such events are settled as unconfirmed.
         give_up_after_s: 0 = never.
         may_leave: There are other endpoints that can take what this one does not.
+        posts_per_channel: After so many a fresh channel is used, and the old one only polled; 0 = never.
         configured_indexes: Written in the configuration: refused ones halt instead of rejecting.
     """
 
@@ -38,6 +39,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     resend_on_ack_timeout: bool = True
     give_up_after_s: float = 0.0
     may_leave: bool = False
+    posts_per_channel: int = 0
     configured_indexes: frozenset[str] = frozenset()
 
 

@@ -72,6 +72,7 @@ class Channel:
         self.state = State.ACTIVE
         self.first: int | None = None
         self.last: int | None = None
+        self.posts = 0
         self.silent_replies = 0
         self._silent_at_first = 0
         self.is_numbered_by_us = True
@@ -91,6 +92,7 @@ class Channel:
         stands behind it. The first id may be anything (Splunk starts at 0, others at 1).
         """
         self.used_at = now
+        self.posts += 1
         if ack_id is None:
             self.silent_replies += 1
             return True

@@ -33,11 +33,13 @@ class Channels:
         gone: Ids of channels no longer used at all, likewise.
     """
 
-    def __init__(self, new_channel_id: Callable[[], str]) -> None:
+    def __init__(self, new_channel_id: Callable[[], str], most_posts: int = 0) -> None:
+        """Open none yet. `most_posts`: after so many replies a channel only drains; 0 = it stays."""
         self.retired: list[str] = []
         self.gone: list[str] = []
         self._starts: set[int] = set()
         self._new_channel_id = new_channel_id
+        self._most_posts = most_posts
         self._all: list[Channel] = []
         self._active: Channel | None = None
         self._fresh = RateLimit(burst=16, per_s=10.0)
@@ -61,13 +63,22 @@ class Channels:
         active = self._active
         if active is not None and now - active.used_at > IDLE_CHANNEL_S and not active.asked:
             self.retire(active, "idle")
+        elif active is not None and self._is_spent(active):
+            self.retire(active, "rotated")
+            self._open(now)  # as planned, not for a failure: those alone must not come in floods
         if self._active is None:
             if self._fresh.due(now) > now:
                 return None
             self._fresh.take(now)
-            self._active = Channel(self._new_channel_id(), now)
-            self._all.append(self._active)
+            self._open(now)
         return self._active
+
+    def _is_spent(self, channel: Channel) -> bool:
+        return 0 < self._most_posts <= channel.posts and not channel.is_doubted
+
+    def _open(self, now: float) -> None:
+        self._active = Channel(self._new_channel_id(), now)
+        self._all.append(self._active)
 
     @property
     def doubted(self) -> Channel | None:

@@ -53,6 +53,7 @@ class Crew:
         transport_factory: Callable[[], Transport],
         *,
         configured_indexes: frozenset[str],
+        posts_per_channel: int,
         queue: BatchQueue,
         budget: Budget,
         observer: Observer,
@@ -65,6 +66,7 @@ class Crew:
         self._wire = wire
         self._transport_factory = transport_factory
         self._configured = configured_indexes
+        self._posts_per_channel = posts_per_channel
         self._queue = queue
         self._budget = budget
         self._observer = observer
@@ -131,6 +133,7 @@ class Crew:
             resend_on_ack_timeout=config.on_ack_timeout == "resend",
             give_up_after_s=config.give_up_after_s,
             may_leave=len(config.urls) > 1,
+            posts_per_channel=self._posts_per_channel,
             configured_indexes=self._configured,
         )
         lane = Lane(

@@ -71,7 +71,7 @@ class Lane:
     ) -> None:
         self.settings = settings
         self.acks = settings.acks
-        self.channels = Channels(new_channel_id)
+        self.channels = Channels(new_channel_id, settings.posts_per_channel)
         self.work = Work(self.channels)
         self.endpoint = Endpoint(settings.url, random)
         self.asking = Asking(self, random)

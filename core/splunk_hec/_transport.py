@@ -31,7 +31,7 @@ from urllib3.util import Retry
 from splunk_hec._faults import explain, too_long
 from splunk_hec._gzip import open_reply
 from splunk_hec._protocol import Reply, Request, TransportError
-from splunk_hec._sockets import DeadlineSocket, Flight, open_socket, tls_context
+from splunk_hec._sockets import DeadlineSocket, Flight, TlsContext, open_socket, tls_context
 from splunk_hec.config import hide_password
 from splunk_hec.errors import ConfigError
 
@@ -67,11 +67,15 @@ class RequestsTransport:
     Not a session: half of what a POST costs there is the merging of settings that are ours to begin with.
     """
 
-    def __init__(self, config: HecConfig) -> None:
+    def __init__(
+        self, config: HecConfig, *, has_connection_per_channel: bool = False, warns: bool = True
+    ) -> None:
         """Open nothing yet.
 
         Args:
             config: url, verify, ca_file, client_cert, client_key and proxy are read.
+            has_connection_per_channel: A fresh channel connects anew, so that a balancer can choose again.
+            warns: Say, once a process, that certificates are not verified.
 
         Raises:
             ConfigError: A certificate file or the environment's proxy cannot be used.
@@ -79,8 +83,10 @@ class RequestsTransport:
         self._flight = Flight()
         self._proxies = {url: _proxy_for(config.proxy, url) for url in config.urls}
         self._jars: dict[str, cookies.RequestsCookieJar] = {}
-        self._adapter = _Adapter(config, self._flight, self._proxies.values())
-        if not config.verify:
+        contexts = _contexts(config, self._flight, self._proxies.values())
+        self._adapter = _Adapter(config, self._flight, contexts)
+        self._of_channels: dict[str, _Adapter] | None = {} if has_connection_per_channel else None
+        if warns and not config.verify:
             _warn_unverified(config.urls)
 
     def __repr__(self) -> str:
@@ -98,7 +104,7 @@ class RequestsTransport:
             prepared.headers["Content-Length"] = str(len(request.body))
             if jar is not None and (found := _cookies_for(jar, prepared)):
                 prepared.headers["Cookie"] = found
-            response = self._adapter.send(
+            response = self._adapter_of(request.channel).send(
                 prepared,
                 timeout=request.deadline_s,  # the sockets know better; this one is for what they do not see
                 proxies={"http": proxy, "https": proxy} if proxy else None,
@@ -123,26 +129,41 @@ class RequestsTransport:
     def forget(self, channel: str) -> None:
         """See `Transport.forget`."""
         self._jars.pop(channel, None)
+        if self._of_channels and (adapter := self._of_channels.pop(channel, None)):
+            adapter.close()
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._adapter.close()
+        for adapter in (self._adapter, *(self._of_channels or {}).values()):
+            adapter.close()
+
+    def _adapter_of(self, channel: str) -> _Adapter:
+        if self._of_channels is None:
+            return self._adapter
+        if channel not in self._of_channels:
+            self._of_channels[channel] = self._adapter.twin()
+        return self._of_channels[channel]
 
 
 class _Adapter(HTTPAdapter):
     """Pools whose connections know the flight and our TLS context, one connection a host."""
 
-    def __init__(self, config: HecConfig, flight: Flight, proxies: Iterable[str]) -> None:
+    def __init__(
+        self,
+        config: HecConfig,
+        flight: Flight,
+        contexts: tuple[TlsContext | None, TlsContext | None],
+    ) -> None:
+        """`contexts`: towards the endpoint, towards the proxy."""
+        self._config = config
         self._flight = flight
         self._requires = "CERT_REQUIRED" if config.verify else "CERT_NONE"
-        self._proxy_context = None
-        # Only where it is needed: reading a bundle of CAs takes 15 ms.
-        if _has_https(proxies):
-            self._proxy_context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH, is_for_proxy=True)
-        self._context = self._proxy_context  # older urllib3 take this one towards a forwarding proxy
-        if _has_https(config.urls):
-            self._context = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH)
+        self._context, self._proxy_context = contexts
         super().__init__(pool_connections=len(config.urls), pool_maxsize=1, max_retries=Retry(False))
+
+    def twin(self) -> _Adapter:
+        """The same with connections of its own."""
+        return _Adapter(self._config, self._flight, (self._context, self._proxy_context))
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
@@ -260,6 +281,18 @@ def _proxy_for(setting: str, url: str) -> str:
             " or set proxy"
         )
     return proxy
+
+
+def _contexts(
+    config: HecConfig, flight: Flight, proxies: Iterable[str]
+) -> tuple[TlsContext | None, TlsContext | None]:
+    """TLS towards the endpoint and towards the proxy, where it is needed: reading CAs takes 15 ms."""
+    for_proxy = for_endpoint = None
+    if _has_https(proxies):
+        for_proxy = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH, is_for_proxy=True)
+    if _has_https(config.urls):
+        for_endpoint = tls_context(config, flight, DEFAULT_CA_BUNDLE_PATH)
+    return for_endpoint or for_proxy, for_proxy  # older urllib3 take the first towards a forwarding proxy
 
 
 def _has_https(urls: Iterable[str]) -> bool:

@@ -55,6 +55,7 @@ class HecClient:
         observer: Observer | None = None,
         budget: Budget | None = None,
         configured_indexes: Collection[str] = (),
+        posts_per_channel: int = 0,
         transport_factory: Callable[[], Transport] | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
@@ -67,6 +68,8 @@ class HecClient:
             budget: Shared with other clients; None makes one from the config.
             configured_indexes: Indexes written in a configuration: if Splunk refuses one of these, the
                 deployment is at fault and everything is held; any other rejects its event.
+            posts_per_channel: After so many POSTs a lane uses a fresh channel; 0 = only for a cause. What
+                waits for acknowledgement on the old one is still asked there.
             transport_factory: Makes one transport a lane; None uses requests.
             clock: Monotonic seconds.
             random: Where jitter and channel ids come from; None: the system's entropy.
@@ -95,6 +98,7 @@ class HecClient:
             self._wire,
             self._transport_factory,
             configured_indexes=frozenset({*configured_indexes, config.index} - {""}),
+            posts_per_channel=posts_per_channel,
             queue=self.queue,
             budget=self.budget,
             observer=Silent() if observer is None else observer,

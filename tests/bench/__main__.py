@@ -4,6 +4,7 @@ python -m tests.bench                 the headline: about 10 minutes
 python -m tests.bench --all           every workload: about 40 minutes
 python -m tests.bench --quick         that everything works, in less than a minute; its figures mean nothing
 python -m tests.bench --only TLS      cases whose names hold one of these texts
+python -m tests.bench --compat        the drop-in beside splunk-hec-ftf, about 5 minutes, no broker needed
 python -m tests.bench --write         the headline, into README.md and results.json of this folder
 
 Each run is a process of its own; the runs of different cases take turns, so that a slow minute hits all
@@ -24,6 +25,7 @@ _HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "e2e")]
 
 from bench_cases import Case, cases, quick  # noqa: E402 -- the path must be there first
+from bench_compat import compare  # noqa: E402 -- as above
 from bench_loads import fill  # noqa: E402 -- as above
 from bench_more import beam, help_s, idle_cpu_s  # noqa: E402 -- as above
 from bench_report import cells, machine, markdown, row, table, write_page  # noqa: E402 -- as above
@@ -41,6 +43,9 @@ IDLE_S = 10.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     given = _options(arguments)
+    if given.compat:
+        print(compare(given.scale))
+        return 0
     if missing := why_impossible():
         print(f"the benchmark needs a real broker: {missing}", file=sys.stderr)
         return 2
@@ -69,6 +74,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="the whole grid too")
     parser.add_argument("--quick", action="store_true", help="a few tiny cases")
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="may be repeated")
+    parser.add_argument("--compat", action="store_true", help="the drop-in beside splunk-hec-ftf")
     parser.add_argument("--list", action="store_true", help="name the cases, measure nothing")
     parser.add_argument("--runs", type=int, default=3, help="of each case (default 3; 1 with --quick)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of records")

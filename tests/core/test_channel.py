@@ -236,3 +236,22 @@ def test_a_start_that_a_refusal_may_have_moved_is_no_evidence() -> None:
     moved.note_reply(1, NOW)
     known.note_start(moved)
     assert known.are_starts_alike
+
+
+def test_a_rotated_channel_drains_and_a_doubted_one_stays() -> None:
+    """After so many posts the next channel is used at once; what the old one holds is still asked."""
+    numbers = iter(range(10_000))
+    every = Channels(lambda: f"C{next(numbers)}", 2)
+    for round_number in range(20):  # more than fresh channels after failures may be
+        channel = opened(every)
+        assert channel.id == f"C{round_number}"
+        for ack_id in range(2):
+            assert opened(every) is channel
+            channel.note_reply(ack_id, NOW)
+            channel.ask(Attempt(batch_of("a"), channel, ack_id, NOW, 60.0))
+    assert len(every.unexpired()) == 20
+    last = opened(every)
+    last.note_reply(0, NOW)
+    last.note_reply(1, NOW)
+    last.is_doubted = True
+    assert opened(every) is last, "the event that clears the doubt must go there"

@@ -11,8 +11,8 @@ import splunk_hec
 
 NAMES = [
     "BudgetExceeded", "ClosedError", "ConfigError", "DeliveryFailed", "Envelope", "Event", "Halted",
-    "Health", "HecClient", "HecConfig", "HecError", "HecHandler", "InvalidEvent",
-    "Outcome", "OutcomeKind", "Probe", "Reason", "Stream",
+    "Health", "HecClient", "HecConfig", "HecError", "HecHandler", "InvalidEvent", "Outcome", "OutcomeKind",
+    "Probe", "Reason", "Stream", "splunk_hec",
 ]  # fmt: skip
 
 

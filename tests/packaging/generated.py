@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from splunk_hec._arguments import markdown as arguments
 from splunk_hec._protocol import table
 from splunk_hec_kafka.config_show import markdown_table as configuration
 from splunk_hec_kafka.connect_keys import markdown_table as connect
@@ -19,6 +20,7 @@ TABLES = {
     ("README.md", "configuration"): configuration,
     ("connectors/README.md", "metrics"): metrics,
     ("connectors/MIGRATION.md", "connect"): connect,
+    ("core/MIGRATION_FROM_FTF.md", "arguments"): arguments,
     ("core/README.md", "replies"): table,
 }
 

@@ -1,0 +1,68 @@
+"""`python -m tests.bench --compat`: the drop-in beside splunk-hec-ftf, one program, one counting server.
+
+2,000,000 events of 500 bytes without acknowledgements, 200,000 with (told after 1 s), 1,000 a request, in the
+caller's thread and with 4 threads, nothing compressed. With acknowledgements the library waits for each
+request by itself: it is run with fewer events, and its times are scaled; the table says so. Needs no Kafka.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from bench_run import RIVALS, TOKEN, ftf_python
+from bench_server import LightServer
+
+EVENTS = {False: 2_000_000, True: 200_000}
+RIVAL_EVENTS = {False: 2_000_000, True: 20_000}
+
+
+class Took(NamedTuple):
+    """What one run took; `events` of `wanted` were sent, the times are for all of them."""
+
+    wall_s: float
+    cpu_s: float
+    events: int
+    wanted: int
+
+
+def compare(scale: float = 1.0) -> str:
+    """Run all; the table in Markdown."""
+    lines = [
+        "| acks | threads | ours wall s | theirs wall s | times | ours CPU s | theirs CPU s | times |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for has_acks in (False, True):
+        wanted = int(EVENTS[has_acks] * scale)
+        for threads in (0, 4):
+            ours = _run(Path(sys.executable), has_acks, threads, wanted, wanted)
+            theirs = _run(ftf_python(), has_acks, threads, int(RIVAL_EVENTS[has_acks] * scale), wanted)
+            scaled = "" if theirs.events == wanted else f" (from {theirs.events:,} events)"
+            lines.append(
+                f"| {'1 s' if has_acks else 'no'} | {threads} | {ours.wall_s:.1f}"
+                f" | {theirs.wall_s:.1f}{scaled}"
+                f" | {theirs.wall_s / ours.wall_s:.1f} | {ours.cpu_s:.2f} | {theirs.cpu_s:.2f}{scaled}"
+                f" | {theirs.cpu_s / ours.cpu_s:.1f} |"
+            )
+            print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
+
+
+def _run(python: Path, has_acks: bool, threads: int, events: int, wanted: int) -> Took:
+    acks = "acks" if has_acks else "no-acks"
+    delay_s = 1.0 if has_acks else None
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, LightServer(Path(name), delay_s) as server:
+        order = ["127.0.0.1", str(server.port), TOKEN, str(events), acks, str(threads)]
+        done = subprocess.run(
+            [str(python), str(RIVALS / "drop_in.py"), *order], capture_output=True, text=True, check=True
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        received = int(server.count()["events"])
+    if received != events or found["backup"]:
+        raise SystemExit(f"{python}: {received} of {events} events arrived, {found['backup']} came back")
+    share = wanted / events
+    return Took(found["wall_s"] * share, found["cpu_s"] * share, events, wanted)
