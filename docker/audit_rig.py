@@ -15,7 +15,8 @@ from collections import Counter
 from urllib.request import urlopen
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from splunk_hec_kafka.audit import Place, read_committed
+
+from splunk_hec_kafka.demo_audit import Place, read_committed
 
 BOOTSTRAP, TOPIC = os.environ["BOOTSTRAP"], os.environ["TOPIC"]
 GROUP = "hec-kafka-sink"

@@ -85,13 +85,13 @@ class DeadLetterReader:
         heard_at = monotonic()
         while unread:
             messages = self._consumer.consume(_CHUNK, 0.5)
-            if messages:
-                heard_at = monotonic()
-            elif monotonic() - heard_at > _SILENCE_S:
+            if not messages and monotonic() - heard_at > _SILENCE_S:
                 raise self._unanswered(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 -- librdkafka's code
             for message in messages:
                 if (letter := self._taken(message, unread)) is not None:
                     yield letter
+            if messages:  # after they were dealt with, however long that took
+                heard_at = monotonic()
         self._consumer.unassign()
 
     def _taken(self, message: Message, unread: dict[int, tuple[int, int]]) -> StoredLetter | None:

@@ -39,6 +39,9 @@ UNKNOWN_S = 60.0
 _MOST_UNKNOWN = 10_000
 _UNKNOWN_CODES = range(40400, 40500)
 """The registry's own codes for `not found`; another 404 comes from something that is no registry."""
+_LARGEST_ID = 2**31 - 1
+_NO_GUIDS = (404, "get_schema_by_guid")
+"""Registries that know no GUIDs have no such address: then nothing is framed by one."""
 _to_json = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -116,7 +119,7 @@ class _Lookups:
     def __init__(self, client: Any, clock: Callable[[], float]) -> None:
         self._client = client
         self._clock = clock
-        self._unknown: dict[tuple[str, object], float] = {}
+        self._unknown: dict[tuple[object, ...], float] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -131,13 +134,16 @@ class _Lookups:
         return self._ask("get_version", subject, *more, **named)
 
     def _ask(self, question: str, what: object, *more: Any, **named: Any) -> Any:
-        key = question, what
+        key = question, what, *more
+        if isinstance(what, int) and what > _LARGEST_ID:
+            raise InvalidEvent("undecodable", f"no schema has the id {what}: the value is not framed")
         until = self._unknown.get(key)
         if until is None or until <= self._clock():
             try:
                 return getattr(self._client, question)(what, *more, **named)
             except Exception as error:  # noqa: BLE001 -- of several HTTP libraries, by version
-                if getattr(error, "error_code", None) not in _UNKNOWN_CODES:
+                code = getattr(error, "error_code", None)
+                if code not in _UNKNOWN_CODES and (code, question) != _NO_GUIDS:
                     # Of libraries that are not ours: a line, without the request.
                     text = str(error).partition("\n")[0][:200] or type(error).__name__
                     raise RegistryAway(text) from None

@@ -219,13 +219,12 @@ class Sink:
 
     def _stall_reasons(self) -> set[str]:
         """Why nothing at all may be fetched now; once paused, the budget must fall well below its limit."""
-        reasons: set[str] = set()
         delivery = self._delivery
+        reasons = {"dead_letters"} if delivery.is_dead_letter_queue_full else set[str]()
         is_held = self._stalls.is_told("budget") and delivery.used_share > RESUME_BELOW
-        if not delivery.submit() or delivery.budget.used_share >= 1 or is_held:
+        refused = (delivery.clients[to].budget for to in delivery.held)
+        if not delivery.submit() or delivery.budget.share_without(refused) >= 1 or is_held:
             reasons.add("budget")
-        if self._delivery.is_dead_letter_queue_full:
-            reasons.add("dead_letters")
         return reasons
 
     def _check_clients(self) -> None:

@@ -29,6 +29,14 @@ REPLAY_OF = "hec.replay_of"
 VALUE_SHOWN = 1_000
 _COLUMNS = ("LETTER", "WRITTEN", "REASON", "RECORD", "REPLAYS", "TEXT")
 _ORIGIN = "__connect.errors."
+_LATEST_MS = 253_402_300_799_999
+"""The end of the year 9999."""
+
+
+def _digits(text: str, most: int) -> int | None:
+    """The number that ASCII digits tell; None if there is anything else, or more than `most`."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    return int(text) if is_number and int(text) <= most else None
 
 
 class Place(NamedTuple):
@@ -44,8 +52,8 @@ class Place(NamedTuple):
     def of(cls, text: str) -> Place | None:
         """The place that a text names; None if it names none."""
         partition, _, offset = text.partition(":")
-        is_place = partition.isdecimal() and offset.isdecimal() and text.isascii()
-        return cls(int(partition), int(offset)) if is_place else None
+        number, at = _digits(partition, 2**31 - 1), _digits(offset, 2**63 - 2)
+        return cls(number, at) if number is not None and at is not None else None
 
 
 class StoredLetter(msgspec.Struct, frozen=True):
@@ -90,15 +98,15 @@ class StoredLetter(msgspec.Struct, frozen=True):
     def origin(self) -> tuple[str, int, int] | None:
         """Topic, partition and offset of the original; None if they are not told."""
         partition, offset = (self.context.get(f"{_ORIGIN}{name}", "") for name in ("partition", "offset"))
-        if not self.topic or not partition.isdecimal() or not offset.isdecimal():
-            return None
-        return self.topic, int(partition), int(offset)
+        number, at = _digits(partition, 2**31 - 1), _digits(offset, 2**63 - 2)
+        return (self.topic, number, at) if self.topic and number is not None and at is not None else None
 
     @property
     def record_ms(self) -> int | None:
         """The original's timestamp in ms since 1970; None if it had none."""
         text = self.context.get("hec.record.timestamp", "")
-        return int(text) if text.removeprefix("-").isdecimal() else None
+        found = _digits(text.removeprefix("-"), _LATEST_MS)
+        return -found if found is not None and text.startswith("-") else found
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -197,8 +205,8 @@ def letter_json(letter: StoredLetter, *, is_whole: bool) -> dict[str, Any]:
     }
     for name in ("http_status", "code", "attempts", "first_attempt", "url", "sink_version"):
         text = told.get(name)
-        is_number = f"hec.{name}" in number and text is not None and text.isdecimal()
-        shown[name] = int(text or "") if is_number else text
+        found = _digits(text or "", 2**63 - 1) if f"hec.{name}" in number else None
+        shown[name] = text if found is None else found
     if is_whole:
         shown["key"], shown["value"] = _plain(letter.key), _plain(letter.value)
         shown["headers"] = [[name, _plain(value)] for name, value in letter.headers]

@@ -7,6 +7,10 @@ than the whole budget is let in when nothing else is held: otherwise it could ne
 from __future__ import annotations
 
 from threading import Condition
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Budget:
@@ -36,6 +40,13 @@ class Budget:
     def used_share(self) -> float:
         """The fuller of the two, as a share of its limit; above 1 only while one oversize item is held."""
         return max(self._bytes / self.max_bytes, self._events / self.max_events)
+
+    def share_without(self, others: Iterable[Budget]) -> float:
+        """`used_share`, less what others hold of it."""
+        rest = list(others)
+        size_bytes = self._bytes - sum(one.used_bytes for one in rest)
+        events = self._events - sum(one.used_events for one in rest)
+        return max(size_bytes / self.max_bytes, events / self.max_events)
 
     def try_acquire(self, size_bytes: int, events: int) -> bool:
         """Take it if there is room; never waits."""

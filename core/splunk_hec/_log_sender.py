@@ -140,7 +140,10 @@ class LogSender:
             case "raise":
                 raise BudgetExceeded("the handler's budget is full: the record is not sent")
             case "block":
-                self._changed.wait_for(lambda: self._has_room(cost) or self._is_ended or self._halted)
+                while not (self._has_room(cost) or self._is_ended or self._halted):
+                    if self._thread is None:  # it ended by a fault of ours
+                        self._start()
+                    self._changed.wait(_TICK_S)
                 if self._halted is not None and not self._has_room(cost):
                     raise self._halted
             case _:
@@ -183,7 +186,9 @@ class LogSender:
                 self._turn(is_hurried=is_hurried)
             self._client.abort()
         except Exception as error:  # noqa: BLE001 -- the outermost frame: the next record starts another
-            self._thread = None
+            with self._changed:
+                self._thread = None
+                self._changed.notify_all()
             self._tell(f"a fault of our own, {type(error).__name__}; the next log record starts afresh")
 
     def _turn(self, *, is_hurried: bool) -> None:

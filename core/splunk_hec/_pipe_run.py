@@ -135,11 +135,11 @@ class PipeRun:
             except OSError as error:
                 self._fault, chunk = f"standard input: {error.strerror}", b""
             self._take_outcomes()
-            self._client.raise_if_halted()
             if chunk:
                 self._submit(self._cutter.feed(chunk))
             elif chunk is not None:
                 break
+            self._client.raise_if_halted()  # only now: what was read must be counted, and spilled
         self._set_deadline()
         self._submit(self._cutter.rest())  # after a signal: its writer is ending too
 

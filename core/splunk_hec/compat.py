@@ -7,16 +7,14 @@ happens inside the calls. Guarantees: each event is delivered, or comes back in 
 was sent; without a queue it is kept for one, within `max_memory`, and tried again at the next flush. Not for
 new programs: `HecClient` says more. How each argument maps: `python -m splunk_hec.compat --explain`.
 
-Non-obvious: a deployment that is refused (a wrong token) ends its client, so that nothing waits for it, and
-the next batch tries a fresh one: that heals by itself, for one request a batch.
+Non-obvious: a deployment that is refused (a wrong token) ends its client, so that nothing waits for it; the
+next batch tries a fresh one, so it heals by itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import atexit
 import functools
-import os
 import sys
 import threading
 import time
@@ -28,6 +26,7 @@ from splunk_hec import _payloads
 from splunk_hec._arguments import ARGUMENTS, explained, settings
 from splunk_hec._backup import Backup
 from splunk_hec._budget import Budget
+from splunk_hec._holders import at_risk, know
 from splunk_hec._log_lines import LogLines
 from splunk_hec.client import HecClient
 from splunk_hec.errors import Halted
@@ -46,8 +45,7 @@ LOOK_S = 0.1
 EXIT_S = 5.0
 """How long the end of the interpreter is held up for events that nobody flushed."""
 
-_at_risk: set[splunk_hec] = set()
-"""Whoever holds events that are not settled: kept from collection, and flushed at exit."""
+_of_parents: list[object] = []  # never collected: their end would take a lock that nobody gives back
 
 
 class splunk_hec:  # noqa: N801 -- the name that its users import
@@ -99,7 +97,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         self._sending = threading.RLock()
         self._client: HecClient | None = None
         self._stream: Stream | None = None
-        self._pid = os.getpid()
+        know(self)
 
     def __repr__(self) -> str:
         return f"<splunk_hec {self._config.url} | open {len(self._open)} | {self._stream!r}>"
@@ -174,7 +172,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
     def _take_full(self) -> list[Any]:
         """The open batch, if it is full; what makes it too large begins the next."""
         with self._gathering:
-            _at_risk.add(self)
+            at_risk.add(self)
             count, self._events_due = len(self._open), self._most_events
             if count < self._most_events and self._open_bytes < self._most_bytes:
                 return []
@@ -229,7 +227,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
                 break
         with self._gathering:
             if not self._open and (self._stream is None or not self._stream.unsettled):
-                _at_risk.discard(self)
+                at_risk.discard(self)
 
     def _collect(self) -> None:
         """Take the outcomes; what failed goes to the backup queue. End a client that is refused."""
@@ -266,9 +264,6 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
     # -- the client's life --------------------------------------------------------------------------------
 
     def _running(self) -> tuple[HecClient, Stream]:
-        if self._pid != os.getpid():  # forked: what is under way is the parent's to finish
-            self._client = self._stream = None
-            self._pid = os.getpid()
         if self._client is None or self._stream is None:
             if self._config.urls[0].startswith("https") and not self._config.verify:
                 self._log.warn_unverified()
@@ -292,7 +287,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         """End the client; its stream still hands out what failed."""
         client, stream = self._client, self._stream
         self._client = self._stream = None
-        if client is None or stream is None or self._pid != os.getpid():
+        if client is None or stream is None:
             return
         client.abort()
         for outcome in stream.take_failures():
@@ -302,17 +297,30 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         """The interpreter ends: say what was left, and flush it within a deadline."""
         unsettled = self._stream.unsettled if self._stream is not None else 0
         count = len(self._open) + unsettled
-        if not count or self._pid != os.getpid():
+        if not count:
             return
         text = "events are at risk: the interpreter ends before stop_threads_and_processing(); flushing"
         self._log.say("warning", f"{count} {text} for {EXIT_S:g} s at most")
         deadline = time.monotonic() + EXIT_S
+        if not self._sending.acquire(timeout=EXIT_S):  # a thread that waits for room has it
+            self._log.say("error", f"{count} events were not confirmed before the interpreter ended")
+            return
         self._submit(self._take_open(), EXIT_S)
         self._settle(deadline)
         left = self._stream.unsettled if self._stream is not None else 0
         if left:
             self._log.say("error", f"{left} events were not confirmed before the interpreter ended")
         self._end_client()
+        self._sending.release()
+
+    def forget_parent(self) -> None:
+        """In a forked child: what is held is the parent's to send, and its locks may be held for ever."""
+        _of_parents.append((self._client, self._stream))
+        self._client = self._stream = None
+        self._gathering, self._sending = threading.Lock(), threading.RLock()
+        self._backup = Backup(self._backup.queue)
+        self._open.clear()
+        self._open_bytes, self._events_due = 0, 1
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
@@ -328,12 +336,6 @@ def _transport(config: HecConfig) -> Transport:
     from splunk_hec._transport import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport(config, has_connection_per_channel=True, warns=False)
-
-
-@atexit.register
-def _finish_all() -> None:
-    for one in list(_at_risk):
-        one.finish_at_exit()
 
 
 def main(arguments: list[str] | None = None) -> int:
