@@ -29,8 +29,6 @@ REPLAY_OF = "hec.replay_of"
 VALUE_SHOWN = 1_000
 _COLUMNS = ("LETTER", "WRITTEN", "REASON", "RECORD", "REPLAYS", "TEXT")
 _ORIGIN = "__connect.errors."
-_LATEST_MS = 253_402_300_799_999
-"""The end of the year 9999."""
 
 
 def _digits(text: str, most: int) -> int | None:
@@ -105,7 +103,7 @@ class StoredLetter(msgspec.Struct, frozen=True):
     def record_ms(self) -> int | None:
         """The original's timestamp in ms since 1970; None if it had none."""
         text = self.context.get("hec.record.timestamp", "")
-        found = _digits(text.removeprefix("-"), _LATEST_MS)
+        found = _digits(text.removeprefix("-"), 2**63 - 1)
         return -found if found is not None and text.startswith("-") else found
 
 

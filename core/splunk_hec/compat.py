@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from splunk_hec.config import HecConfig
     from splunk_hec.events import Outcome
 
-LOOK_S = 0.1
-"""How often a flush looks whether the deployment was refused meanwhile."""
+LOOK_S = 0.1  # how often a flush looks whether the deployment was refused meanwhile
 EXIT_S = 5.0
 """How long the end of the interpreter is held up for events that nobody flushed."""
 

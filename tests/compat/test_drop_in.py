@@ -214,6 +214,21 @@ def test_the_end_of_the_interpreter_flushes_with_a_warning(server: Emulator, thr
     assert texts(server) == ["a line\nanother"]
 
 
+def test_a_forked_child_sends_its_own_events_and_none_of_its_parents(server: Emulator) -> None:
+    """What was gathered before a fork is indexed once, by the parent; the child's calls work at once."""
+    port = int(server.url.rpartition(":")[2])
+    code = (
+        "import os\nfrom splunk_hec import splunk_hec\n"
+        f"hec = splunk_hec({server.plain_token!r}, '127.0.0.1', {port}, use_hec_tls=False, max_threads=2)\n"
+        "hec.send_event('first'); hec.force_flush_events(); hec.send_event('of the parent')\n"
+        "if os.fork():\n    os.wait()\n"
+        "else:\n    hec.force_flush_events(); hec.send_event('of the child')\n"
+        "hec.stop_threads_and_processing()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(texts(server)) == ["first", "of the child", "of the parent"]
+
+
 def test_explain_prints_every_argument(capsys: pytest.CaptureFixture[str]) -> None:
     """The command says of each argument what it becomes."""
     assert main(["--explain"]) == 0

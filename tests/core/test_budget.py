@@ -122,6 +122,17 @@ def test_those_that_settle_nothing_leave_room_to_another(stuck: int) -> None:
     assert one.try_acquire(1000, 10)
 
 
+def test_what_others_hold_can_be_left_out_of_the_share() -> None:
+    """Whoever is refused may fill the budget: for the others it is as full as what they hold themselves."""
+    whole = Budget(100, 10)
+    stuck, well = Portion(whole), Portion(whole)
+    stuck.force(100, 1)
+    well.force(20, 2)
+    assert whole.used_share == 1.2
+    assert whole.share_without([stuck]) == 0.2
+    assert whole.share_without([stuck, well]) == 0
+
+
 def test_a_portion_that_holds_nothing_takes_one_item_whatever_the_others_hold() -> None:
     """A record larger than what is left could never be sent otherwise."""
     whole = Budget(100, 10)

@@ -122,6 +122,32 @@ def test_a_refused_token_ends_with_its_own_code(hec_emulator: Emulator, tmp_path
     assert spill.read_bytes().splitlines() == [b"a", b"b"]
 
 
+def test_what_was_read_when_the_refusal_is_told_is_spilled(hec_emulator: Emulator, tmp_path: Path) -> None:
+    """Lines that come while nobody has told yet that the token is refused are counted and spilled, too."""
+    spill, token = tmp_path / "spill", tmp_path / "token"
+    token.write_text("no-such-token")
+    with start(
+        hec_emulator, "--spill", str(spill), "--token", f"file:{token}", halt_patience_s="0"
+    ) as process:
+        assert process.stdin is not None
+        sent: list[bytes] = []
+        try:
+            for number in range(100_000):
+                line = b"line %d" % number
+                process.stdin.write(line + b"\n")
+                process.stdin.flush()
+                sent.append(line)
+                if process.poll() is not None:
+                    break
+        except BrokenPipeError:
+            pass
+        _, said = process.communicate(timeout=60)
+    kept = spill.read_bytes().splitlines()
+    assert process.returncode == 5
+    assert sorted(kept, key=lambda line: int(line.split()[1])) == sent[: len(kept)]
+    assert f"{len(kept)} lines read".encode() in said
+
+
 def test_a_full_spill_is_a_fault(hec_emulator: Emulator) -> None:
     """Lines that cannot even be spilled end it with code 1, and are not told as confirmed."""
     code, said = feed(hec_emulator, b"bad\xff\ngood\n", "--spill", "/dev/full")

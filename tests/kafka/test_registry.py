@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
@@ -27,7 +27,7 @@ from record_tools import message
 from registry_tools import SchemaRegistry
 from sink_tools import GROUP, LETTERS, RunningSink, SinkProcess, indexed, lines, run_to_end, sink_config
 
-from splunk_hec.errors import ConfigError
+from splunk_hec.errors import ConfigError, InvalidEvent
 from splunk_hec_emulator import Emulator
 from splunk_hec_kafka._mock_kafka import MockKafka
 from splunk_hec_kafka.config import Registry, Route
@@ -35,7 +35,7 @@ from splunk_hec_kafka.failures import ExitCode
 from splunk_hec_kafka.offsets import TopicPartition
 from splunk_hec_kafka.outside import Outside
 from splunk_hec_kafka.records import RecordEncoder
-from splunk_hec_kafka.registry import schema_reader
+from splunk_hec_kafka.registry import _Lookups, schema_reader
 from splunk_hec_kafka.routes import RouteTable
 from splunk_hec_kafka.undecoded import FIRST_GAP_S, Undecoded
 
@@ -135,6 +135,48 @@ def only_line(encoded: Encoded) -> bytes:
     """The one line of one record."""
     ((line,),) = [list(send.lines) for send in encoded.sends]
     return line
+
+
+class Strict:
+    """A registry as its address allows: ids are 32 bit, GUIDs are unknown; `asked` holds all questions."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def get_schema(self, schema_id: int, *more: Any) -> Any:
+        """None has an id that is known here."""
+        return self._lacks(404 if schema_id > 2**31 - 1 else 40403, schema_id, *more)
+
+    def get_schema_by_guid(self, guid: str, *more: Any) -> Any:
+        """There is no such address."""
+        return self._lacks(404, guid, *more)
+
+    def get_version(self, subject: str, version: int, *_more: Any) -> Any:
+        """Every subject has one version."""
+        return "a schema" if version == 1 else self._lacks(40402, subject, version)
+
+    def _lacks(self, code: int, *question: object) -> Any:
+        self.asked.append(question)
+        raise SchemaRegistryError(404, code, "not found")
+
+
+def test_what_no_registry_can_know_is_the_records_fault_and_no_outage() -> None:
+    """A value that only looks framed, by a number above 32 bits or a GUID, must not hold its topic."""
+    strict = Strict()
+    lookups = _Lookups(strict, lambda: 0.0)
+    for ask, what in ((lookups.get_schema, 2**31), (lookups.get_schema_by_guid, "0-1-2")):
+        with pytest.raises(InvalidEvent) as caught:
+            ask(what)
+        assert caught.value.reason == "undecodable"
+    assert strict.asked == [("0-1-2",)]
+
+
+def test_a_version_that_is_unknown_hides_no_other() -> None:
+    """What the registry lacks is remembered by subject and version."""
+    lookups = _Lookups(Strict(), lambda: 0.0)
+    with pytest.raises(InvalidEvent):
+        lookups.get_version("orders", 9, True)
+    assert lookups.get_version("orders", 1, True) == "a schema"
 
 
 class TestForms:

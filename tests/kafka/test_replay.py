@@ -355,6 +355,23 @@ def test_what_goes_into_a_letter_comes_out(record: Message) -> None:
     assert other._replace(headers=[]) == one._replace(headers=[])
 
 
+@pytest.mark.parametrize(
+    "name", ["__connect.errors.partition", "__connect.errors.offset", "hec.record.timestamp"]
+)
+@pytest.mark.parametrize("digits", ["9" * 5_000, str(2**63), "\u0669", "-", ""])
+def test_a_foreign_number_is_no_number(name: str, digits: str) -> None:
+    """What others wrote into the topic is told apart; it ends no command."""
+    record = Message(topic="logs", partition=0, offset=1, value=b"x", timestamp=(1, MS))
+    key, value, headers = dead_letter_record(record, Refusal(record, "undecodable", "not UTF-8", "DECODE"))
+    spoilt = [(header, digits.encode() if header == name else text) for header, text in headers]
+    letter = stored_letter(Message(topic="d", key=key, value=value, headers=spoilt, **FIRST._asdict()))
+    json.dumps(letter_json(letter, is_whole=True))
+    assert letters_text([letter])
+    assert (letter.origin is None) == name.startswith("__connect")
+    if letter.origin is not None:
+        assert restored(letter).value() == b"x"
+
+
 @given(records)
 def test_a_letter_is_shown_without_harm(record: Message) -> None:
     """No byte of a record reaches the terminal as a control character; JSON holds all of it."""
