@@ -16,6 +16,7 @@ SAMPLE = Path(__file__).with_name("sample.py")
 EVENTS = 100
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("kind", "threads", "acks"), list(product(("raw", "json"), (0, 4), ("acks", "no-acks")))
 )

@@ -13,7 +13,13 @@ COMES_BACK = {"server down", "wrong token"}
 IDS = [f"{one.name}-{kind}-{'acks' if acks else 'plain'}-{threads}" for one, kind, acks, threads in GRID]
 
 
-@pytest.mark.parametrize(("scenario", "kind", "has_acks", "threads"), GRID, ids=IDS)
+@pytest.mark.parametrize(
+    ("scenario", "kind", "has_acks", "threads"),
+    [
+        pytest.param(*one, marks=[pytest.mark.e2e] if one[3] else [], id=name)
+        for one, name in zip(GRID, IDS, strict=True)
+    ],
+)
 def test_every_event_is_indexed_or_comes_back(
     scenario: Scenario, kind: str, has_acks: bool, threads: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

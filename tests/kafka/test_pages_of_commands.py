@@ -58,6 +58,7 @@ def shell(line: str, folder: Path, **env: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.e2e
 def test_the_way_of_a_dead_letter_is_as_its_page_says(tmp_path: Path) -> None:
     """Look, decide, mend, replay, verify: each command of the page works, and the record is indexed once."""
     text = page("DEAD_LETTERS.md").replace(

@@ -295,7 +295,9 @@ def test_orders_are_indexed_and_bad_ones_dead_lettered_as_they_were(
     assert registry.asked == {"/schemas/ids/1": 1, "/schemas/ids/99": 1}
 
 
-@pytest.mark.parametrize("status", [500, 503, 401, 404])
+@pytest.mark.parametrize(
+    "status", [503, *(pytest.param(one, marks=pytest.mark.e2e) for one in (500, 401, 404))]
+)
 def test_a_registry_that_does_not_answer_is_an_outage_and_no_fault_of_records(
     kafka: MockKafka, hec: Emulator, registry: SchemaRegistry, status: int
 ) -> None:
