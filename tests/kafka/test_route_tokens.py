@@ -73,7 +73,8 @@ def test_each_token_fills_its_own_index(kafka: MockKafka, hec: Emulator) -> None
     assert not read_all(kafka.bootstrap, LETTERS)
 
 
-@pytest.mark.parametrize("in_flight_max_events", [pytest.param(2_000_000, marks=pytest.mark.e2e), 60])
+@pytest.mark.e2e
+@pytest.mark.parametrize("in_flight_max_events", [2_000_000, 60])
 def test_a_refused_token_stops_its_topics_alone(
     kafka: MockKafka, hec: Emulator, in_flight_max_events: int
 ) -> None:
