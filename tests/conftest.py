@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+LOGGERS = ("splunk_hec", "splunk_hec_kafka", "splunk_hec_beam", "splunk_hec_emulator")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command run in this process sets up logging; no later test may find its handler or its level."""
+    root = logging.getLogger()
+    handlers, levels = root.handlers[:], {one: logging.getLogger(one).level for one in ("", *LOGGERS)}
+    yield
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.hookimpl(wrapper=True)
