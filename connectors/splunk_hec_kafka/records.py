@@ -3,10 +3,9 @@
 Not for choosing routes (`routes`), batching or sending. Guarantees: bad input never raises, it becomes a
 refusal with its reason; every record handed in comes out exactly once, as a line, a refusal or a skip; the
 order within a partition is kept; every line is one line.
-Non-obvious: records are taken by topic, and one C call encodes all lines of a topic. When something in such a
-run looks wrong it is halved, until the few records around it are read one by one; both ways build the same
-rows, so they write the same bytes. LF inside text is escaped by JSON, and in JSON taken as it is LF is
-replaced by a space (`_envelope`), so the encoded run can be split at LF.
+Non-obvious: records are taken by topic, and one C call encodes all lines of a topic. A record that is refused
+is left out of that call, which costs the others nothing. LF inside text is escaped by JSON, and in JSON taken
+as it is LF is replaced by a space (`_envelope`), so the encoded run can be split at LF.
 """
 
 from __future__ import annotations
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from splunk_hec_kafka.routes import CompiledRoute, RouteTable
 
 _DECODE_REASONS = ("undecodable", "invalid_event")
-_UNREADABLE = (InvalidEvent, UnicodeDecodeError)
-CLOSE_LOOK = 16
-"""So many records are looked at one by one if something is wrong with one of them."""
 Stamp = tuple[int, int]
 
 
@@ -109,12 +105,16 @@ class RecordEncoder:
             route = self._routes.for_topic(topic)
             if route.drops:
                 run.skips += [Skip(message, "drop") for message in group]
-            elif route.value == "raw":
-                run.take_raw(route, group)
+                continue
+            sent, values = run.without_tombstones(group)
+            if route.value == "raw":
+                run.take_raw(route, sent, values)
             elif route.value in DESCRIBED and self._schemas is not None:
-                run.take_described(route, group, self._schemas)
+                run.take_described(route, sent, values, self._schemas)
+            elif route.is_constant and route.value != "envelope":
+                run.take_alike(route, sent, values)
             else:
-                run.take_events(route, group)
+                run.take_one_by_one(route, sent, values)
         return Encoded(run.sends, run.refusals, run.skips, run.undecoded, run.fault)
 
 
@@ -140,34 +140,33 @@ class _Run:
         self.fault = ""
         self._max_bytes = max_bytes
 
-    def take_events(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
-        """Encode all at once; or, if something among them needs a closer look, in halves and quarters."""
-        if route.is_constant and route.value != "envelope":
-            try:
-                values, kept, tails = read_all(route, messages)
-            except _UNREADABLE:
-                if len(messages) > CLOSE_LOOK:
-                    half = len(messages) // 2
-                    self.take_events(route, messages[:half])
-                    self.take_events(route, messages[half:])
-                    return
-            else:
-                stamps = list(map(Message.timestamp, messages))
-                rows = _constant_rows(route, messages, values, stamps)
-                self._add_rows(route, rows, Beside(messages, stamps, kept, tails))
-                return
-        self._take_one_by_one(route, messages)
+    def without_tombstones(self, messages: Sequence[Message]) -> tuple[Sequence[Message], list[bytes]]:
+        """Skip the records without a value; returns the others, and their values."""
+        values = list(map(Message.value, messages))
+        if not all(values) and None in values:
+            self.skips += [Skip(one, "tombstone") for one in messages if one.value() is None]
+            messages = [one for one in messages if one.value() is not None]
+            values = list(map(Message.value, messages))
+        return messages, cast("list[bytes]", values)
 
-    def _take_one_by_one(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
+    def take_alike(self, route: CompiledRoute, messages: Sequence[Message], values: list[bytes]) -> None:
+        """Encode, all at once, records that differ in value, time and provenance alone."""
+        events, kept, tails, refused = read_all(route, values)
+        beside = Beside(messages, list(map(Message.timestamp, messages)), kept, tails)
+        if refused:
+            for at, (reason, text) in refused.items():
+                self._refuse(messages[at], reason, text)
+            fits = [at not in refused for at in range(len(values))]
+            events, beside = list(compress(events, fits)), beside.only(fits)
+        self._add_rows(route, _constant_rows(route, beside.messages, events, beside.stamps), beside)
+
+    def take_one_by_one(self, route: CompiledRoute, messages: Sequence[Message], values: list[bytes]) -> None:
+        """Encode records each of which may have metadata of its own."""
         rows: list[_Row] = []
         sent: list[Message] = []
         kept: dict[int, bytes] = {}
         tails = bytearray()
-        for message in messages:
-            value = message.value()
-            if value is None:
-                self.skips.append(Skip(message, "tombstone"))
-                continue
+        for message, value in zip(messages, values, strict=True):
             try:
                 row = _row(route, message, value)
             except InvalidEvent as error:
@@ -183,16 +182,17 @@ class _Run:
         self._add_rows(route, rows, Beside(sent, stamps, kept, bytes(tails) if any(tails) else b""))
 
     def take_described(
-        self, route: CompiledRoute, messages: Sequence[Message], schemas: SchemaReader
+        self,
+        route: CompiledRoute,
+        messages: Sequence[Message],
+        values: list[bytes],
+        schemas: SchemaReader,
     ) -> None:
         """Decode one by one, until the registry is needed and away."""
         rows: list[_Row] = []
         sent: list[Message] = []
-        for at, message in enumerate(messages):
-            value = message.value()
-            if value is None:
-                self.skips.append(Skip(message, "tombstone"))
-                continue
+        kept: dict[int, bytes] = {}
+        for at, (message, value) in enumerate(zip(messages, values, strict=True)):
             try:
                 row = _row(route, message, schemas.decode(route.value, message))
             except InvalidEvent as error:
@@ -202,35 +202,32 @@ class _Run:
                 self.fault = str(error)
                 break
             else:
+                kept[len(sent)] = value
                 rows.append(row)
                 sent.append(message)
-        kept = dict(enumerate(cast("list[bytes]", list(map(Message.value, sent)))))
         self._add_rows(route, rows, Beside(sent, list(map(Message.timestamp, sent)), kept))
 
-    def take_raw(self, route: CompiledRoute, messages: Sequence[Message]) -> None:
+    def take_raw(self, route: CompiledRoute, messages: Sequence[Message], values: list[bytes]) -> None:
+        """Lines for the raw endpoint, apart by their metadata."""
         constant = _query(route.metadata)
-        found: dict[str, tuple[list[Message], list[bytes]]] = {}
-        for message in messages:
-            value = message.value()
-            if value is None:
-                self.skips.append(Skip(message, "tombstone"))
-                continue
+        found: dict[str, tuple[list[Message], list[bytes], list[bytes]]] = {}
+        for message, value in zip(messages, values, strict=True):
             try:
                 line = read_text(route, value).encode()
             except InvalidEvent as error:
                 self._refuse(message, error.reason, error.text)
                 continue
             query = _query(route.metadata_of(Record(message))) if route.templates else constant
-            sent, lines = found.setdefault(query, ([], []))
+            sent, originals, lines = found.setdefault(query, ([], [], []))
             sent.append(message)
+            originals.append(value)
             lines.append(line)
-        for query, (sent, lines) in found.items():
-            values = cast("list[bytes]", list(map(Message.value, sent)))
-            tails = bytes(map(tail_of, values))
+        for query, (sent, originals, lines) in found.items():
+            tails = bytes(map(tail_of, originals))
             ends = map(TAILS.__getitem__, tails)
             kept = {
                 at: value
-                for at, (value, line, end) in enumerate(zip(values, lines, ends, strict=True))
+                for at, (value, line, end) in enumerate(zip(originals, lines, ends, strict=True))
                 if value != line + end
             }
             beside = Beside(sent, list(map(Message.timestamp, sent)), kept, tails if any(tails) else b"")
@@ -266,7 +263,7 @@ def _query(metadata: dict[str, str]) -> str:
 
 
 def _constant_rows(
-    route: CompiledRoute, messages: Sequence[Message], values: Sequence[str | Raw], stamps: list[Stamp]
+    route: CompiledRoute, messages: Sequence[Message], values: Sequence[str | Raw], stamps: Sequence[Stamp]
 ) -> list[_Row]:
     """Rows of a route whose records differ in value, time and provenance alone."""
     get = route.metadata.get

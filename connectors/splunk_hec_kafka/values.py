@@ -6,10 +6,10 @@ with `InvalidEvent`; and it is known of each value whether its line gives it bac
 
 from __future__ import annotations
 
+from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from confluent_kafka import Message
 from msgspec import UNSET, Raw, UnsetType
 
 from splunk_hec._envelope import BLANK, check_json_value
@@ -17,37 +17,75 @@ from splunk_hec.errors import InvalidEvent
 from splunk_hec_kafka.originals import TAILS, tail_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from splunk_hec_kafka.routes import CompiledRoute
 
 DEEP = 200
 """So many brackets in a JSON value may be nested deeper than a reader of its line can go."""
 _SPACE = 0x20
+_UNREADABLE = (InvalidEvent, UnicodeDecodeError)
 _last = itemgetter(-1)
+_is_space = cast("Callable[[str | Raw], bool]", str.isspace)
 
 
-def read_all(
-    route: CompiledRoute, messages: Sequence[Message]
-) -> tuple[Sequence[str] | Sequence[Raw], dict[int, bytes], bytes]:
-    """All values of a run at once; what to keep of them, and their tails, as in `Beside`.
+class Read(NamedTuple):
+    """Values as they stand in their envelopes.
 
-    Raises:
-        InvalidEvent, UnicodeDecodeError: Some value needs a closer look.
+    Attributes:
+        events: One for each value; that of a refused one means nothing.
+        kept: By position, the values that cannot be read back from their lines byte for byte.
+        tails: For each, its place in `TAILS`; empty if all are the first.
+        refused: By position, reason and text. Not the errors: by their tracebacks they would hold the run,
+            in a cycle.
     """
-    values = cast("list[bytes]", list(map(Message.value, messages)))
-    if not all(values):
-        raise InvalidEvent("blank", "a null or empty value")
+
+    events: list[str | Raw]
+    kept: dict[int, bytes]
+    tails: bytes
+    refused: dict[int, tuple[str, str]]
+
+
+def read_all(route: CompiledRoute, values: Sequence[bytes]) -> Read:
+    """All values of a run, text or JSON: as fast for the good ones, whatever is wrong with others."""
     if route.value == "json":
-        found = [_read_json(route, value) for value in values]
-        pairs = enumerate(zip(found, values, strict=True))
-        return found, {at: value for at, (event, value) in pairs if not is_kept_by(event, value)}, b""
-    if b"\n" in bytes(map(_last, values)):
-        return [_text(value.decode()) for value in values], {}, bytes(map(tail_of, values))
-    texts = list(map(bytes.decode, values))
-    if any(map(str.isspace, texts)):
-        raise InvalidEvent("blank", "a value that may be blank")
-    return texts, {}, b""
+        events, _, refused = _read_each(route, values, lambda value: _read_json(route, value))
+        pairs = enumerate(zip(events, values, strict=True))
+        kept = {at: value for at, (event, value) in pairs if not is_kept_by(event, value)}
+        return Read(events, kept, b"", refused)
+    has_tails = not all(values) or b"\n" in bytes(map(_last, values))
+    strict = _strict_text if has_tails else bytes.decode
+    events, odd, refused = _read_each(route, values, strict)
+    tails = bytes(map(tail_of, values)) if has_tails else b""
+    kept = {at: values[at] for at in odd if not is_kept_by(events[at], values[at], tails[at] if tails else 0)}
+    return Read(events, kept, tails if any(tails) else b"", refused)
+
+
+def _read_each(
+    route: CompiledRoute, values: Sequence[bytes], quick: Callable[[bytes], str | Raw]
+) -> tuple[list[str | Raw], list[int], dict[int, tuple[str, str]]]:
+    """All events; where `quick` could not be used; what is refused."""
+    events: list[str | Raw] = []
+    odd: list[int] = []
+    refused: dict[int, tuple[str, str]] = {}
+
+    def look(at: int) -> str | Raw:
+        odd.append(at)
+        try:
+            return read(route, values[at])
+        except InvalidEvent as error:
+            refused[at] = error.reason, error.text
+            return ""
+
+    while len(events) < len(values):
+        try:
+            events.extend(map(quick, islice(values, len(events), None)))
+        except _UNREADABLE:  # the one after those that were read
+            events.append(look(len(events)))
+    if quick is bytes.decode and any(map(_is_space, events)):
+        for at in [at for at, event in enumerate(events) if _is_space(event)]:
+            events[at] = look(at)
+    return events, odd, refused
 
 
 def is_kept_by(event: str | Raw | UnsetType, value: bytes, tail: int = 0) -> bool:
@@ -89,6 +127,10 @@ def read_text(route: CompiledRoute, value: bytes) -> str:
     except UnicodeDecodeError as error:
         raise InvalidEvent("undecodable", f"not UTF-8: {error.reason} at byte {error.start}") from None
     return _text(text)
+
+
+def _strict_text(value: bytes) -> str:
+    return _text(value.decode())
 
 
 def _text(text: str) -> str:

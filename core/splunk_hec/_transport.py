@@ -18,7 +18,7 @@ import functools
 import http.client
 import logging
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import requests
 from requests import cookies
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from http.cookiejar import CookieJar
 
+    from urllib3 import BaseHTTPResponse
     from urllib3.connectionpool import HTTPConnectionPool
 
     from splunk_hec.config import HecConfig
@@ -53,6 +54,9 @@ _keep_cookies: Callable[[CookieJar, Any, Any], None] = _untyped.extract_cookies_
 REPLY_BYTES = 1024 * 1024
 """No reply of HEC comes near it; a page that does is some other server's."""
 
+MAX_WAYS = 256
+"""Metadata of the raw endpoint stands in the address, and may take any number of values."""
+
 _FAILURES = (OSError, HTTPError, http.client.HTTPException, ValueError)
 """OSError: sockets, TLS and all of requests; ValueError: headers and hosts that cannot be put in bytes."""
 
@@ -64,7 +68,8 @@ class _TooLong(Exception):  # noqa: N818 -- never leaves this module
 class RequestsTransport:
     """An adapter of requests, a cookie jar for each channel. Owned by one lane's worker, its thread only.
 
-    Not a session: half of what a POST costs there is the merging of settings that are ours to begin with.
+    The adapter finds the pool of connections, TLS and proxy included, once an address; a request goes to that
+    pool. A session's merging of settings, and its response around urllib3's, cost more than sending.
     """
 
     def __init__(
@@ -98,21 +103,26 @@ class RequestsTransport:
         proxy = self._proxies[request.url]
         jar = self._jars.get(request.channel)
         try:
-            prepared = _prepared(request.url + request.path).copy()
-            prepared.body = request.body
-            prepared.headers.update(request.headers)
-            prepared.headers["Content-Length"] = str(len(request.body))
+            adapter = self._adapter_of(request.channel)
+            pool, target, prepared = adapter.way(request.url + request.path, proxy)
+            headers = request.headers
             if jar is not None and (found := _cookies_for(jar, prepared)):
-                prepared.headers["Cookie"] = found
-            response = self._adapter_of(request.channel).send(
-                prepared,
+                headers = headers | {"Cookie": found}
+            response = pool.urlopen(
+                "POST",
+                target,
+                body=request.body,
+                headers=headers,
                 timeout=request.deadline_s,  # the sockets know better; this one is for what they do not see
-                proxies={"http": proxy, "https": proxy} if proxy else None,
-                stream=True,
+                retries=adapter.max_retries,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
             )
             if "Set-Cookie" in response.headers:
                 jar = self._jars.setdefault(request.channel, cookies.RequestsCookieJar())
-                _keep_cookies(jar, prepared, response.raw)
+                _keep_cookies(jar, prepared, response)
             with closing(response):
                 return _read(response)
         except _TooLong:
@@ -145,6 +155,14 @@ class RequestsTransport:
         return self._of_channels[channel]
 
 
+class _Way(NamedTuple):
+    """To one address: its pool, what stands in the request line, and the request for cookie jars."""
+
+    pool: HTTPConnectionPool
+    target: str
+    prepared: requests.PreparedRequest
+
+
 class _Adapter(HTTPAdapter):
     """Pools whose connections know the flight and our TLS context, one connection a host."""
 
@@ -159,7 +177,24 @@ class _Adapter(HTTPAdapter):
         self._flight = flight
         self._requires = "CERT_REQUIRED" if config.verify else "CERT_NONE"
         self._context, self._proxy_context = contexts
+        self._ways: dict[str, _Way] = {}
         super().__init__(pool_connections=len(config.urls), pool_maxsize=1, max_retries=Retry(False))
+
+    def way(self, url: str, proxy: str) -> _Way:
+        """Where a POST to `url` goes; a url has one proxy, so it is looked for once."""
+        if url not in self._ways:
+            if len(self._ways) >= MAX_WAYS:
+                self._ways.clear()
+            prepared = requests.Request("POST", url).prepare()
+            proxies = {"http": proxy, "https": proxy} if proxy else None
+            pool = self.get_connection_with_tls_context(prepared, verify=True, proxies=proxies)
+            self._ways[url] = _Way(pool, self.request_url(prepared, proxies), prepared)
+        return self._ways[url]
+
+    def close(self) -> None:
+        """The pools are of no use any more."""
+        self._ways.clear()
+        super().close()
 
     def twin(self) -> _Adapter:
         """The same with connections of its own."""
@@ -170,9 +205,6 @@ class _Adapter(HTTPAdapter):
     ) -> tuple[Any, Any]:
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._context, "cert_reqs": self._requires}
-
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing: the context says it all, and requests would add its own CAs to ours."""
 
     def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
         return super().proxy_manager_for(proxy, proxy_ssl_context=self._proxy_context, **proxy_kwargs)
@@ -239,23 +271,17 @@ def _note_sending(connection: HTTPConnection, flight: Flight) -> None:
     flight.stage = "sent" if flight.stage in ("idle", "sent") else "tunnelling"
 
 
-@functools.lru_cache(maxsize=256)
-def _prepared(url: str) -> requests.PreparedRequest:
-    """A POST without a body, to be copied: taking an address apart costs as much as sending."""
-    return requests.Request("POST", url).prepare()
-
-
-def _read(response: requests.Response) -> Reply:
+def _read(response: BaseHTTPResponse) -> Reply:
     body = bytearray()
     # The last read, an empty one, is where urllib3 compares the length with what was announced.
-    while chunk := response.raw.read(REPLY_BYTES + 1 - len(body), decode_content=False):
+    while chunk := response.read(REPLY_BYTES + 1 - len(body), decode_content=False):
         body += chunk
         if len(body) > REPLY_BYTES:
             raise _TooLong
     content = bytes(body)
     if response.headers.get("Content-Encoding", "").lower() in ("gzip", "x-gzip"):
         content = _opened(content)
-    return Reply(response.status_code, content, response.headers.get("Retry-After", ""))
+    return Reply(response.status, content, response.headers.get("Retry-After", ""))
 
 
 def _opened(packed: bytes) -> bytes:

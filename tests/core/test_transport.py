@@ -256,6 +256,21 @@ def test_environment_ca(serve: Any, make: Any, trust: Trust, monkeypatch: pytest
     failure(post(make(server.url), server.url), "tls")
 
 
+def test_any_number_of_addresses_is_kept_in_bounded_memory(
+    serve: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metadata of the raw endpoint may make every address a new one: few of them are remembered."""
+    monkeypatch.setattr(_transport, "MAX_WAYS", 3)
+    server = serve(wire.reply())
+    transport = make(server.url)
+    for number in range(10):
+        path = f"/services/collector/raw?source={number}"
+        assert isinstance(
+            transport.send(Request(server.url, path, {"User-Agent": "x"}, b"{}", "C", 20)), Reply
+        )
+        assert len(transport._adapter._ways) <= 3
+
+
 def test_environment_proxy(serve: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's proxy is used if and only if `proxy` says so, and NO_PROXY is honoured then."""
     proxy, server = serve(wire.reply(200, b"by the proxy")), serve(wire.reply())
