@@ -11,9 +11,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import wire
+from kafka_tools import wait_for
 
 from splunk_hec import splunk_hec
-from splunk_hec._arguments import ARGUMENTS, explained
+from splunk_hec._arguments import ARGUMENTS, explained, settings
 from splunk_hec.compat import main
 from splunk_hec_emulator import Emulator
 
@@ -59,6 +61,15 @@ def test_every_documented_argument_is_taken() -> None:
     given = {name: default for name, (default, _, _) in ARGUMENTS.items()}
     given |= {"token": "t", "hec_server": "host"}
     assert "https://host:8088" in repr(splunk_hec(**given))
+
+
+@pytest.mark.parametrize(("use_ack", "give_up_s"), [(False, 6), (True, 18)])
+def test_patience_follows_interval_and_attempts(use_ack: bool, give_up_s: float) -> None:
+    """An id is waited for ack_interval times max_ack_attempts; with acks a batch gets so many such waits."""
+    given = {"token": "t", "hec_server": "h", "ack_interval": 2, "max_ack_attempts": 3, "use_ack": use_ack}
+    made = settings({**given, "max_memory": 5_000_000, "http_timeout": 7}, {})
+    assert (made.ack_deadline_s, made.give_up_after_s) == (6, give_up_s)
+    assert (made.in_flight_max_bytes, made.request_deadline_s) == (5_000_000, 7)
 
 
 def test_no_threads_means_no_thread(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +166,75 @@ def test_without_a_queue_failures_are_kept_and_tried_again(server: Emulator, cap
     hec.stop_threads_and_processing()
     hec.backup_queue = queue.Queue()
     assert hec.backup_queue.get_nowait() == envelope(2)
+
+
+def test_what_splunk_refused_is_not_sent_again() -> None:
+    """Without a queue a refused event waits for one; it is not tried at every flush, as others are."""
+    with Emulator(tokens=["T:index=main"]) as server:
+        port = int(server.url.rpartition(":")[2])
+        hec = splunk_hec("T", "127.0.0.1", port, input_type="json", use_hec_tls=False)
+        refused = json.dumps({"event": "a", "index": "forbidden"})
+        for one in (envelope(1), refused):
+            hec.send_event(one)
+        hec.force_flush_events()
+        before = server.stats()["requests"]
+        hec.force_flush_events()
+        assert server.stats()["requests"] == before
+        hec.backup_queue = queue.Queue()
+        assert hec.backup_queue.get_nowait() == refused
+        hec.stop_threads_and_processing()
+        assert texts(server) == ["event 1"]
+
+
+def test_a_fresh_session_connects_anew() -> None:
+    """rotate_session_after lets a balancer choose again: with a connection of its own, not only a channel."""
+    with wire.WireServer(wire.reply()) as server:
+        port = int(server.url.rpartition(":")[2])
+        given = {"input_type": "json", "use_hec_tls": False, "max_events_per_batch": 1}
+        hec = splunk_hec("t", "127.0.0.1", port, rotate_session_after=2, **given)
+        for number in range(4):
+            hec.send_event(envelope(number))
+        hec.stop_threads_and_processing()
+        assert len(server.received) == 4
+        assert server.connections == 2
+        assert not [one for one in server.received if "content-encoding" in one.headers]
+
+
+def test_events_that_meet_a_refused_deployment_come_back(server: Emulator) -> None:
+    """What is sent after a thread was told that the token is wrong is not lost: it is in backup_queue."""
+    port = int(server.url.rpartition(":")[2])
+    hec = splunk_hec(
+        "wrong",
+        "127.0.0.1",
+        port,
+        backup_queue=queue.Queue(),
+        input_type="json",
+        use_hec_tls=False,
+        max_threads=1,
+        max_events_per_batch=1,
+    )
+    hec.send_event(envelope(0))
+    client = hec._client
+    assert client is not None
+    wait_for(lambda: client.health().halted, "the refusal")
+    for number in (1, 2):
+        hec.send_event(envelope(number))
+    hec.stop_threads_and_processing()
+    assert sorted(hec.backup_queue.queue) == [envelope(number) for number in range(3)]
+
+
+def test_the_memory_may_be_bounded_later(server: Emulator) -> None:
+    """set_max_memory holds from the next batch on: what is over it waits for room, or is kept no more."""
+    hec = splunk_hec(
+        "wrong", "127.0.0.1", int(server.url.rpartition(":")[2]), use_hec_tls=False, input_type="json"
+    )
+    hec.set_max_memory(2 * len(envelope(0)))
+    for number in range(3):
+        hec.send_event(envelope(number))
+    hec.force_flush_events()
+    hec.backup_queue = queue.Queue()
+    assert hec.backup_queue.qsize() == 2
+    hec.stop_threads_and_processing()
 
 
 def test_log_lines_name_context_and_host_and_never_the_token(
