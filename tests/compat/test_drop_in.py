@@ -237,6 +237,35 @@ def test_the_memory_may_be_bounded_later(server: Emulator) -> None:
     hec.stop_threads_and_processing()
 
 
+def test_a_queue_that_is_full_is_said(server: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """Events that the backup queue does not take are lost; a line says how many, and nothing blocks."""
+    port = int(server.url.rpartition(":")[2])
+    full = queue.Queue[str](1)
+    hec = splunk_hec("wrong", "127.0.0.1", port, backup_queue=full, use_hec_tls=False, input_type="json")
+    for number in range(3):
+        hec.send_event(envelope(number))
+    hec.stop_threads_and_processing()
+    assert "2 events are lost: the backup queue took no more" in capsys.readouterr().out
+    assert full.get_nowait() == envelope(0)
+
+
+def test_a_refused_index_of_the_parameters_is_the_deployments_fault(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An index that set_request_params names is refused for all events at once, not one by one."""
+    with Emulator(tokens=["T:index=main"]) as server:
+        port = int(server.url.rpartition(":")[2])
+        hec = splunk_hec(
+            "T", "127.0.0.1", port, backup_queue=queue.Queue(), use_hec_tls=False, input_type="raw"
+        )
+        hec.set_request_params({"index": "forbidden"})
+        for number in range(8):
+            hec.send_event(f"line {number}")
+        hec.stop_threads_and_processing()
+        assert "HEC refuses this deployment, 8 events were not delivered" in capsys.readouterr().out
+        assert list(hec.backup_queue.queue) == [f"line {number}" for number in range(8)]
+
+
 def test_log_lines_name_context_and_host_and_never_the_token(
     server: Emulator, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
