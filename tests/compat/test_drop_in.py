@@ -14,7 +14,7 @@ import pytest
 import wire
 from kafka_tools import wait_for
 
-from splunk_hec import splunk_hec
+from splunk_hec import compat, splunk_hec
 from splunk_hec._arguments import ARGUMENTS, explained, settings
 from splunk_hec.compat import main
 from splunk_hec_emulator import Emulator
@@ -321,6 +321,31 @@ def test_the_end_of_the_interpreter_flushes_with_a_warning(server: Emulator, thr
     assert "[warning]" in done.stdout
     assert "2 events are at risk" in done.stdout
     assert texts(server) == ["a line\nanother"]
+
+
+def test_the_end_does_not_wait_for_a_thread_that_waits_for_room(
+    server: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a thread is busy sending when the interpreter ends, a line says what is left, and that is it."""
+    monkeypatch.setattr(compat, "EXIT_S", 0.05)
+    hec = sender(server, max_events_per_batch=5)
+    hec.send_event(envelope(1))
+    is_busy, may_go = threading.Event(), threading.Event()
+
+    def be_busy() -> None:
+        with hec._sending:
+            is_busy.set()
+            assert may_go.wait(20)
+
+    thread = threading.Thread(target=be_busy)
+    thread.start()
+    assert is_busy.wait(20)
+    hec.finish_at_exit()
+    assert "1 events were not confirmed before the interpreter ended" in capsys.readouterr().out
+    may_go.set()
+    thread.join()
+    hec.stop_threads_and_processing()
+    assert texts(server) == ["event 1"]
 
 
 def test_a_forked_child_sends_its_own_events_and_none_of_its_parents(server: Emulator) -> None:
