@@ -25,6 +25,7 @@ from record_tools import (
 )
 
 from splunk_hec import _envelope
+from splunk_hec.errors import InvalidEvent
 from splunk_hec_kafka.config import Route
 from splunk_hec_kafka.offsets import place
 from splunk_hec_kafka.records import Encoded, RecordEncoder, Refusal, Send, _Row
@@ -515,12 +516,16 @@ class TestAlways:
         values = [b'{"event":"a"}', b"\xff", b" ", b"", b'{"event":"b"}']
         messages = [message(value, offset) for offset, value in enumerate(values)]
         encoder = RecordEncoder(RouteTable([Route(value=kind)]), event_max_bytes=LIMIT)
-        gc.collect()
         gc.disable()
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
         try:
             assert encoder.encode(messages).refusals
-            assert gc.collect() == 0
+            gc.collect()
+            assert [one for one in gc.garbage if isinstance(one, InvalidEvent)] == []
         finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
             gc.enable()
 
     def test_real_log_lines_survive(self) -> None:
