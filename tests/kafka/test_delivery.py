@@ -316,6 +316,7 @@ def test_too_many_rejections_end_the_sink(
     assert all(("logs", 0, offset) in letters for offset in range(only_commit(kafka) or 0))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("is_kept_beside", [False, True])
 def test_the_budget_bounds_what_is_held(kafka: MockKafka, is_kept_beside: bool) -> None:
     """While acks are late no more is taken than the budget has room for; the rest follows when they come."""

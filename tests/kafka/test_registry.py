@@ -333,6 +333,7 @@ def codes(running: RunningSink) -> list[str]:
     return [reason.code for reason in running.sink.readiness().reasons]
 
 
+@pytest.mark.e2e
 def test_nothing_is_lost_when_the_registry_is_away_and_the_process_is_killed(
     kafka: MockKafka, hec: Emulator
 ) -> None:

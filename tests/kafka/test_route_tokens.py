@@ -122,6 +122,7 @@ def test_the_default_token_refused_leaves_other_routes_alone(kafka: MockKafka, h
         assert commits(kafka, "app") == [0, 0]
 
 
+@pytest.mark.e2e
 def test_a_token_refused_for_too_long_ends_with_5_and_names_its_route(
     kafka: MockKafka, hec: Emulator
 ) -> None:

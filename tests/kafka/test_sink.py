@@ -162,6 +162,7 @@ def test_a_member_that_commits_without_permission_ends(kafka: MockKafka, hec: Em
     assert commits(kafka) == [0, 0]
 
 
+@pytest.mark.e2e
 def test_an_unchanged_offset_is_committed_again_and_again(kafka: MockKafka, hec: Emulator) -> None:
     """A commit goes out at least every two seconds: only it notices that the group dropped this member."""
     feed(kafka, "logs", 2, 10)

@@ -737,6 +737,7 @@ def test_the_log_says_where_reading_began_and_how_far_it_came(
     assert "lost logs/0@6: " in caplog.text
 
 
+@pytest.mark.e2e
 def test_a_member_that_leaves_before_its_first_assignment_never_hangs() -> None:
     """Closing ends whenever it comes: an assignment that is on its way then cannot freeze the process."""
     script = Path(__file__).with_name("close_at_once.py")
