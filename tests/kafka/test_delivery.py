@@ -256,6 +256,7 @@ def test_a_dead_letter_topic_that_refuses_for_good_ends_the_sink(kafka: MockKafk
     assert only_commit(kafka) in (None, 0, 1)
 
 
+@pytest.mark.e2e
 def test_a_full_queue_of_dead_letters_pauses_for_that_reason(kafka: MockKafka, hec: Emulator) -> None:
     """While dead letters cannot be written nothing is fetched, the reason is told, and it heals by itself."""
     produce(kafka.bootstrap, "logs", [b"\xff"] * 50)
@@ -372,6 +373,7 @@ def manifest(ledger: OffsetLedger, messages: list[Message]) -> Records:
     )
 
 
+@pytest.mark.e2e
 def test_an_offset_dead_lettered_under_two_assignments_is_not_mixed_up(
     kafka: MockKafka, hec: Emulator
 ) -> None:
