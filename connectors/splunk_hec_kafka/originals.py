@@ -5,8 +5,9 @@ record comes back exactly as it was consumed, byte for byte, for as long as it i
 again from the broker, since retention, compaction and permissions fail exactly when the only copy matters.
 
 Non-obvious: a consumed Message of 512 B costs 851 B. Its value is in its envelope already, and that is soon
-compressed; so what is kept is runs of offsets, times, keys and headers where there are any, and the few
-values that an envelope does not give back byte for byte.
+compressed; so what is kept is runs of offsets, keys and headers where there are any, and the times and the
+few values that an envelope does not give back exactly. A small block kept for each chunk costs more than its
+bytes: it lies between the records that come and go, and the allocator then walks through ever new memory.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
     from splunk_hec_kafka.headers import Headers
 
-RECORD_BYTES = 16
-"""What one record without key and headers costs beside its envelope."""
+STAMP_BYTES = 16
+"""What the timestamp of one record costs that its line does not give back."""
 RUN_BYTES = 170
 CHUNK_BYTES = 600
 """What each run of offsets, and each chunk, costs beside that (measured: 721 for a chunk of one record)."""
+LATEST_EXACT_MS = 2**50
+"""From here on (the year 37647) thousandths of a second do not tell every millisecond."""
 Reading = Literal["text", "json", "envelope", "raw", "avro", "protobuf", "json-schema"]
 
 
@@ -110,12 +113,14 @@ class Beside(NamedTuple):
         stamps: Their timestamps.
         values: By position, the values that cannot be read back from their lines byte for byte.
         tails: For each, its place in `TAILS`; empty if all are the first.
+        are_timed: Each line's time is its record's timestamp, for those that have one.
     """
 
     messages: Sequence[Message]
     stamps: Sequence[tuple[int, int]]
     values: Mapping[int, bytes]
     tails: bytes = b""
+    are_timed: bool = False
 
     def only(self, fits: list[bool]) -> Beside:
         """Those that fit."""
@@ -125,6 +130,7 @@ class Beside(NamedTuple):
             list(compress(self.stamps, fits)),
             {places[at]: value for at, value in self.values.items() if at in places},
             bytes(compress(self.tails, fits)),
+            self.are_timed,
         )
 
 
@@ -132,8 +138,10 @@ class Originals:
     """What is kept of records of one topic that are sent. `held_bytes`: what that takes in memory."""
 
     __slots__ = (
+        "_count",
         "_headers",
         "_keys",
+        "_kind",
         "_kinds",
         "_milliseconds",
         "_read",
@@ -156,15 +164,19 @@ class Originals:
         """
         messages, stamps, values = beside.messages, beside.stamps, beside.values
         self._runs = consecutive(messages)
-        self._kinds = bytes(map(_kind_of, stamps))
-        self._milliseconds = array("q", map(_milliseconds_of, stamps))
+        self._count = len(messages)
+        self._kind = _kind_of_all(stamps) if beside.are_timed else 0
+        self._kinds, self._milliseconds = b"", _NO_TIMES
+        if not self._kind:
+            self._kinds = bytes(map(itemgetter(0), stamps))
+            self._milliseconds = array("q", map(itemgetter(1), stamps))
         keys = list(map(Message.key, messages))
         self._keys = keys if any(key is not None for key in set(keys)) else None
         self._headers = all_headers(messages)
         self._values = values
         self._tails = beside.tails
         self._read = _READ[reading]
-        self.held_bytes = CHUNK_BYTES + RUN_BYTES * len(self._runs) + RECORD_BYTES * len(messages)
+        self.held_bytes = CHUNK_BYTES + RUN_BYTES * len(self._runs) + STAMP_BYTES * len(self._kinds)
         if self._keys is not None:
             self.held_bytes += sum([33 + len(key) for key in self._keys if key is not None])
         if self._headers is not None:
@@ -173,7 +185,7 @@ class Originals:
             self.held_bytes += sum(100 + len(value) for value in values.values())
 
     def __len__(self) -> int:
-        return len(self._kinds)
+        return self._count
 
     def runs(self, start: int, stop: int) -> Iterator[tuple[TopicPartition, int, int]]:
         """Some of the records as runs of strictly consecutive offsets: partition, first and last."""
@@ -192,7 +204,7 @@ class Originals:
             value = self._values.get(index)
             yield Original(
                 place,
-                (self._kinds[index], self._milliseconds[index]),
+                self._stamp_of(index, line),
                 None if self._keys is None else self._keys[index],
                 None if self._headers is None else self._headers[index],
                 self._read(line) + self._tail_of(index) if value is None else value,
@@ -201,6 +213,11 @@ class Originals:
     def headers(self, start: int, stop: int) -> Iterator[Headers]:
         """The headers of those among some of the records that have any."""
         return (one for one in (self._headers or [])[start:stop] if one)
+
+    def _stamp_of(self, index: int, line: bytes) -> tuple[int, int]:
+        if self._kind:
+            return self._kind, round(float(line[len(_TIME) : line.index(b",")]) * 1000)
+        return self._kinds[index], self._milliseconds[index]
 
     def _tail_of(self, index: int) -> bytes:
         return TAILS[self._tails[index]] if self._tails else b""
@@ -292,9 +309,17 @@ class _Json(msgspec.Struct):
     event: Raw
 
 
-_kind_of, _milliseconds_of = itemgetter(0), itemgetter(1)
+_NO_TIMES = array("q")
+_TIME = b'{"time":'
+"""How a line with a time begins. Not read as JSON: the event behind it may be nested too deep for that."""
 _read_text = msgspec.json.Decoder(_Text).decode
 _read_json = msgspec.json.Decoder(_Json).decode
+
+
+def _kind_of_all(stamps: Sequence[tuple[int, int]]) -> int:
+    """The kind that all have, if each time can be read back from a line; otherwise 0."""
+    kinds = {kind if 0 <= ms < LATEST_EXACT_MS else 0 for kind, ms in stamps}
+    return kinds.pop() if len(kinds) == 1 else 0
 
 
 def _never(line: bytes) -> bytes:

@@ -235,8 +235,12 @@ class _Run:
 
     def _add_rows(self, route: CompiledRoute, rows: list[_Row], beside: Beside) -> None:
         if rows:
-            block = Block(_encode_lines(rows)[:-1], len(rows))
-            self._add(route, "", block, beside)
+            written = _encode_lines(rows)
+            block = Block(written, len(rows), end=len(written) - 1)
+            are_timed = (
+                route.time == "record" and route.value != "envelope"
+            )  # which may have a time of its own
+            self._add(route, "", block, beside._replace(are_timed=are_timed))
 
     def _add(self, route: CompiledRoute, query: str, block: Block, beside: Beside) -> None:
         if block.size_bytes > self._max_bytes and max(map(len, block)) > self._max_bytes:

@@ -6,6 +6,7 @@ its slices are blocks.
 Non-obvious: one call of the JSON encoder writes hundreds of lines. Taking them apart and joining them again
 costs 0.3 µs a line, as much as encoding them; so a batch that is full takes what fits as one piece and leaves
 the rest as another (`fitting`), and lines are looked at one by one only where something is wrong with them.
+Pieces are stretches of what the encoder wrote, not copies: the batch's body is the first one made of it.
 """
 
 from __future__ import annotations
@@ -22,20 +23,24 @@ if TYPE_CHECKING:
 class Block(Sequence[bytes]):
     """Some lines. `size_bytes`: what they take in a body, each with its line end."""
 
-    __slots__ = ("_body", "_count", "_edge", "_lines", "size_bytes")
+    __slots__ = ("_count", "_edge", "_end", "_lines", "_start", "_written", "size_bytes")
 
-    def __init__(self, body: bytes, count: int) -> None:
+    def __init__(self, written: bytes, count: int, start: int = 0, end: int | None = None) -> None:
         """Take over what an encoder wrote.
 
         Args:
-            body: `count` lines, joined by LF; no line holds another LF, and none follows the last.
+            written: From `start` to `end` it is `count` lines, joined by LF; no line holds another LF.
             count: At least 1.
+            start: Where the first line begins.
+            end: Where the last one ends; None: with all.
         """
-        self._body: bytes | None = body
+        self._written: bytes | None = written
+        self._start = start
+        self._end = len(written) if end is None else end
         self._lines: Sequence[bytes] | None = None
         self._edge = (0, -1)  # so many lines end there, as far as `fitting` has measured
         self._count = count
-        self.size_bytes = len(body) + 1
+        self.size_bytes = self._end - start + 1
 
     @classmethod
     def of(cls, lines: Sequence[bytes]) -> Block:
@@ -62,34 +67,37 @@ class Block(Sequence[bytes]):
         if chosen == range(self._count):
             return self
         lines, end = self._edge
-        if self._body is not None and 0 < lines < self._count:
+        if self._written is not None and 0 < lines < self._count:
             if chosen == range(lines):
-                return Block(self._body[:end], lines)
+                return Block(self._written, lines, self._start, end)
             if chosen == range(lines, self._count):
-                return Block(self._body[end + 1 :], self._count - lines)
+                return Block(self._written, self._count - lines, end + 1, self._end)
         return Block.of(self.lines[index] if chosen else ())
 
     def fitting(self, free_bytes: int) -> int:
         """How many lines, from the first, fit into so many bytes, each with its line end."""
         if self.size_bytes <= free_bytes:
             return self._count
-        assert self._body is not None
-        end = self._body.rfind(b"\n", 0, max(0, free_bytes))
-        self._edge = (self._body.count(b"\n", 0, end + 1), end)
+        assert self._written is not None
+        end = self._written.rfind(b"\n", self._start, self._start + max(0, free_bytes))
+        self._edge = (self._written.count(b"\n", self._start, end + 1), end)
         return self._edge[0]
 
     @property
     def lines(self) -> Sequence[bytes]:
         """The lines, taken apart."""
         if self._lines is None:
-            assert self._body is not None
-            self._lines = self._body.split(b"\n")
+            self._lines = bytes(self.body).split(b"\n")
         return self._lines
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> bytes | memoryview:
         """The lines in one piece, joined by LF."""
-        return b"\n".join(self.lines) if self._body is None else self._body
+        if self._written is None:
+            return b"\n".join(self.lines)
+        if (self._start, self._end) == (0, len(self._written)):
+            return self._written
+        return memoryview(self._written)[self._start : self._end]
 
 
 class _Gathered(Block):
@@ -98,7 +106,8 @@ class _Gathered(Block):
     __slots__ = ()
 
     def __init__(self, lines: Sequence[bytes]) -> None:
-        self._body = None
+        self._written = None
+        self._start = self._end = 0
         self._edge = (0, -1)
         self._lines = tuple(lines)  # the caller may go on with a list of its own
         self._count = len(lines)

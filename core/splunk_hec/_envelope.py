@@ -131,7 +131,7 @@ class EnvelopeEncoder:
             body = _to_lines([_Text(time, host, source, sourcetype, index, fields, t) for t, time in timed])
         except UnicodeEncodeError:
             return None
-        block = Block(body[:-1], len(texts))
+        block = Block(body, len(texts), end=len(body) - 1)
         is_small = len(body) <= self._max_bytes or max(map(len, block)) <= self._max_bytes
         return block if is_small else None
 

@@ -2,13 +2,16 @@
 
 A time-out of requests or urllib3 bounds one call of the operating system, so a reply that drips a byte at
 a time, or a peer that reads a byte at a time, holds a thread for hours. These sockets set their time-out to
-what is left of the request's total before each call. Guarantees: connecting, a proxy's CONNECT, the TLS
-handshake, sending and reading together end at the deadline.
+what is left of the request's total before each call, unless it is that already to a hundredth of the total.
+Guarantees: connecting, a proxy's CONNECT, the TLS handshake, sending and reading together end at the
+deadline, or a hundredth of it later.
 
 Not bounded: resolving a name (`getaddrinfo` takes no time-out; the resolver's own applies).
 
 Non-obvious: within one `sendall` of a plain socket, and within one write or read of a TLS socket, CPython
-itself counts the time-out as a total, so setting it once before the call is enough.
+itself counts the time-out as a total, so setting it once before the call is enough. Setting one is a call of
+the operating system, for which the thread gives the GIL away and then has to wait for it; so it is not set
+again where that changes nothing, neither by us nor by urllib3.
 """
 
 from __future__ import annotations
@@ -38,12 +41,13 @@ class Flight:
 
     def __init__(self) -> None:
         self.stage: Stage = "idle"
-        self._due = 0.0
+        self._due = self._slack_s = 0.0
 
     def start(self, deadline_s: float) -> None:
         """A new request, which ends `deadline_s` seconds from now."""
         self.stage = "idle"
         self._due = time.monotonic() + deadline_s
+        self._slack_s = deadline_s / 100
 
     def left_s(self) -> float:
         """Seconds left, above zero.
@@ -56,30 +60,46 @@ class Flight:
             raise TimeoutError("the request's deadline is over")
         return left
 
+    def arm(self, sock: socket.socket) -> None:
+        """Let the next call on `sock` end at the deadline.
+
+        Raises:
+            TimeoutError: No time is left.
+        """
+        left = self.left_s()
+        set_s = sock.gettimeout()
+        if set_s is None or abs(set_s - left) > self._slack_s:
+            sock.settimeout(left)
+
 
 class DeadlineSocket(socket.socket):
     """A TCP socket whose every call ends at its flight's deadline."""
 
     flight: Flight
 
+    def settimeout(self, value: float | None, /) -> None:
+        """As socket.settimeout."""
+        if value != self.gettimeout():
+            super().settimeout(value)
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As socket.recv."""
-        self.settimeout(self.flight.left_s())
+        self.flight.arm(self)
         return super().recv(bufsize, flags)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         """As socket.recv_into; http.client reads through it."""
-        self.settimeout(self.flight.left_s())
+        self.flight.arm(self)
         return super().recv_into(buffer, nbytes, flags)
 
     def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
         """As socket.send."""
-        self.settimeout(self.flight.left_s())
+        self.flight.arm(self)
         return super().send(data, flags)
 
     def sendall(self, data: ReadableBuffer, flags: int = 0, /) -> None:
         """As socket.sendall."""
-        self.settimeout(self.flight.left_s())
+        self.flight.arm(self)
         super().sendall(data, flags)
 
 
@@ -91,6 +111,11 @@ class TlsContext(ssl.SSLContext):
 
 class DeadlineTlsSocket(ssl.SSLSocket):
     """A TLS socket whose every call ends at its flight's deadline. `sendall` is a loop over `send`."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """As ssl.SSLSocket.settimeout."""
+        if value != self.gettimeout():
+            super().settimeout(value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """As ssl.SSLSocket.recv."""
@@ -114,7 +139,7 @@ class DeadlineTlsSocket(ssl.SSLSocket):
         super().do_handshake(block)
 
     def _arm(self) -> None:
-        self.settimeout(cast("TlsContext", self.context).flight.left_s())
+        cast("TlsContext", self.context).flight.arm(self)
 
 
 def open_socket(host: str, port: int, flight: Flight) -> DeadlineSocket:

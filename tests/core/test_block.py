@@ -28,10 +28,12 @@ class Blocks(RuleBasedStateMachine):
         """There is always one."""
         return Block(b"\n".join(lines), len(lines)), lines
 
-    @rule(target=pairs, lines=st.lists(one_line, min_size=1, max_size=6))
-    def encoded(self, lines: list[bytes]) -> Pair:
-        """An encoder wrote lines in one piece."""
-        return Block(b"\n".join(lines), len(lines)), lines
+    @rule(target=pairs, lines=st.lists(one_line, min_size=1, max_size=6), beside=st.tuples(line, line))
+    def encoded(self, lines: list[bytes], beside: tuple[bytes, bytes]) -> Pair:
+        """An encoder wrote lines in one piece, and perhaps more before and behind them."""
+        before, behind = beside
+        written = before + b"\n".join(lines)
+        return Block(written + behind, len(lines), len(before), len(written)), lines
 
     @rule(target=pairs, lines=st.lists(line, max_size=6))
     def gathered(self, lines: list[bytes]) -> Pair:
@@ -107,6 +109,16 @@ class Blocks(RuleBasedStateMachine):
 
 TestBlocks = Blocks.TestCase
 TestBlocks.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+
+
+def test_a_stretch_of_a_stretch_is_where_it_should_be() -> None:
+    """What fits of the rest of a block, and the rest of that, are its own lines and no others."""
+    rest = Block(b"one\ntwo\nthree\n", 3, end=13)
+    for free, line in ((4, b"one"), (6, b"two")):
+        assert rest.fitting(free) == 1
+        part, rest = rest[:1], rest[1:]
+        assert (part.body, list(part), part.size_bytes) == (line, [line], len(line) + 1)
+    assert (rest.body, list(rest), rest.size_bytes) == (b"three", [b"three"], 6)
 
 
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=6), st.data())

@@ -7,6 +7,7 @@ import gzip
 import logging
 import socket
 import ssl
+import struct
 import threading
 import warnings
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ import wire
 from splunk_hec import _sockets, _transport
 from splunk_hec._faults import explain
 from splunk_hec._protocol import Reply, Request, TransportError
-from splunk_hec._transport import REPLY_BYTES, RequestsTransport
+from splunk_hec._transport import REPLY_BYTES, SHORT_BYTES, RequestsTransport
 from splunk_hec.config import HecConfig
 from splunk_hec.errors import ConfigError
 
@@ -35,6 +36,8 @@ TOKEN = "7b0c6a52-secret-token"
 PASSWORD = "s3cr3t-password"
 SHORT_S = 0.3
 HUGE = b"x" * 50_000_000
+TCPI_DATA_SEGS_IN = 152
+"""Its place in Linux's struct tcp_info."""
 
 
 @pytest.fixture
@@ -132,6 +135,23 @@ def test_keep_alive(serve: Any, make: Any) -> None:
     for _ in range(5):
         assert post(transport, server.url) == Reply(200, wire.OK)
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("size", [0, 300, SHORT_BYTES // 2])
+def test_a_short_request_leaves_in_one_piece(serve: Any, make: Any, size: int) -> None:
+    """A poll is one packet, headers and body."""
+    segments: list[int] = []
+
+    def count(exchange: wire.Exchange) -> None:
+        exchange.read()
+        info = exchange.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+        segments.extend(struct.unpack_from("=I", info, TCPI_DATA_SEGS_IN))
+        exchange.send(wire.http(200, wire.OK))
+
+    server = serve(count)
+    assert post(make(server.url), server.url, b"x" * size) == Reply(200, wire.OK)
+    assert server.received[0].body == b"x" * size
+    assert segments == [1]
 
 
 def test_idle_connection_closed(serve: Any, make: Any) -> None:
@@ -455,6 +475,19 @@ def test_socket_calls(call: Callable[[_sockets.DeadlineSocket], object], deadlin
         sock.flight.start(deadline_s)
         with pytest.raises(TimeoutError):
             call(sock)
+
+
+@pytest.mark.parametrize(("set_s", "armed_s"), [(None, 1e4), (9850, 1e4), (10150, 1e4), (9950, 9950)])
+def test_a_time_out_is_set_where_it_changes_something(set_s: float | None, armed_s: float) -> None:
+    """A time-out within a hundredth of the deadline stays as it is; any other becomes what is left."""
+    with _sockets.DeadlineSocket() as sock:
+        flight = _sockets.Flight()
+        flight.start(1e4)
+        sock.settimeout(set_s)
+        flight.arm(sock)
+        found = sock.gettimeout()
+        assert found == pytest.approx(armed_s, abs=40)
+        assert (found == set_s) == (armed_s == set_s)
 
 
 @pytest.mark.parametrize(

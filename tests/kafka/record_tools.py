@@ -208,9 +208,9 @@ _keys = st.none() | st.binary(max_size=4)
 _headers = st.none() | st.lists(
     st.tuples(st.sampled_from(["h", "h", "x", ""]), st.none() | st.binary(max_size=12)), max_size=3
 )
-_timestamps = st.tuples(
-    st.integers(0, 2), st.sampled_from([-1, 0, MS, 2**45, 2**63 - 1]) | st.integers(0, 2**45)
-)
+_kinds = st.integers(0, 2)
+_times = st.sampled_from([-1, 0, MS, 2**45, 2**63 - 1]) | st.integers(0, 2**45)
+_dated = st.integers(0, 2**50 + 1)
 
 
 @st.composite
@@ -221,6 +221,9 @@ def chunks(draw: st.DrawFn, route: Route, most: int = 40) -> list[Message]:
     for value in draw(st.lists(others, max_size=3)) if draw(st.booleans()) else []:
         values.insert(draw(st.integers(0, len(values))), value)
     is_bare = draw(st.booleans())
+    stamps = st.tuples(_kinds, _times)
+    if draw(st.booleans()):  # as a topic has them
+        stamps = st.tuples(st.just(draw(_kinds)), _dated)
     places = st.sampled_from([("t", 0)] * 6 + [("t", 1), ("u", 0), ("u", 9)])
     offsets: dict[tuple[str, int], int] = {}
     found: list[Message] = []
@@ -234,7 +237,7 @@ def chunks(draw: st.DrawFn, route: Route, most: int = 40) -> list[Message]:
                 topic=topic,
                 partition=partition,
                 offset=offset,
-                timestamp=draw(_timestamps),
+                timestamp=draw(stamps),
                 key=key,
                 headers=headers,
                 value=value,

@@ -29,7 +29,15 @@ from splunk_hec.events import Outcome, OutcomeKind
 from splunk_hec_kafka.config import Route
 from splunk_hec_kafka.dead_letter_record import dead_letter_record
 from splunk_hec_kafka.offsets import Run, TopicPartition, place
-from splunk_hec_kafka.originals import CHUNK_BYTES, RECORD_BYTES, RUN_BYTES, Beside, Originals, Records
+from splunk_hec_kafka.originals import (
+    CHUNK_BYTES,
+    LATEST_EXACT_MS,
+    RUN_BYTES,
+    STAMP_BYTES,
+    Beside,
+    Originals,
+    Records,
+)
 from splunk_hec_kafka.records import Encoded, RecordEncoder, Send
 from splunk_hec_kafka.routes import RouteTable
 from splunk_hec_kafka.values import DEEP
@@ -182,9 +190,8 @@ class TestComesBack:
 
 
 def bare_bytes(send: Send) -> int:
-    """What is held of records without keys, headers and values of their own."""
-    runs = len(manifest_of(send).runs())
-    return CHUNK_BYTES + RUN_BYTES * runs + RECORD_BYTES * len(send.lines)
+    """What is held of records without keys, headers and kept values, whose times are in their lines."""
+    return CHUNK_BYTES + RUN_BYTES * len(manifest_of(send).runs())
 
 
 class TestKept:
@@ -198,14 +205,16 @@ class TestKept:
         values = data.draw(st.lists(GOOD[kind], min_size=1, max_size=30))
         messages = [message(value, offset) for offset, value in enumerate(values)]
         for send in encode(route, messages).sends:
-            assert send.originals.held_bytes == bare_bytes(send)
+            stamps = STAMP_BYTES * len(send.lines) if kind == "raw" else 0
+            assert send.originals.held_bytes == bare_bytes(send) + stamps
 
     @pytest.mark.parametrize("kind", ["text", "json", "raw"])
     def test_what_is_kept_does_not_grow_with_the_value(self, kind: str) -> None:
         """A long value costs no more beside its line than a short one."""
         route = Route(value=kind)  # type: ignore[arg-type]
         short, long = one_send(route, b'"a"'), one_send(route, b'"' + b"a" * 100_000 + b'"')
-        assert short.originals.held_bytes == long.originals.held_bytes == bare_bytes(short)
+        stamps = STAMP_BYTES if kind == "raw" else 0
+        assert short.originals.held_bytes == long.originals.held_bytes == bare_bytes(short) + stamps
 
     @pytest.mark.parametrize(
         ("route", "value"),
@@ -224,12 +233,50 @@ class TestKept:
         assert send.originals.held_bytes >= bare_bytes(send) + len(value)
         assert sent_by(Encoded([send], [], []))[0].value() == value
 
+    @pytest.mark.parametrize(
+        ("stamps", "are_kept"),
+        [
+            ([(1, MS), (1, MS + 1)], False),
+            ([(2, 0), (2, LATEST_EXACT_MS - 1)], False),
+            ([(1, MS), (2, MS)], True),
+            ([(1, MS), (0, -1)], True),
+            ([(1, MS), (1, -1)], True),
+            ([(1, MS), (1, LATEST_EXACT_MS)], True),
+        ],
+    )
+    @pytest.mark.parametrize("route", [Route(), Route(host="{key}"), Route(value="json")])
+    def test_a_timestamp_is_kept_only_where_its_line_does_not_tell_it(
+        self, route: Route, stamps: list[tuple[int, int]], *, are_kept: bool
+    ) -> None:
+        """Timestamps of one kind stand in their lines to the millisecond; others are kept; all come back."""
+        messages = [message(b'"a"', offset, timestamp=stamp) for offset, stamp in enumerate(stamps)]
+        (send,) = encode(route, messages).sends
+        assert send.originals.held_bytes == bare_bytes(send) + STAMP_BYTES * 2 * are_kept
+        assert [one.timestamp() for one in sent_by(Encoded([send], [], []))] == stamps
+
+    @pytest.mark.parametrize("route", [Route(time="none"), Route(time="header:at"), Route(value="envelope")])
+    def test_a_timestamp_that_is_not_the_lines_time_is_kept(self, route: Route) -> None:
+        """Where a line's time comes from elsewhere, the record's own comes back all the same."""
+        value = b'{"event":"a","time":12}' if route.value == "envelope" else b"a"
+        messages = [message(value, offset, headers=[("at", b"77")]) for offset in range(2)]
+        (send,) = encode(route, messages).sends
+        assert [one.timestamp() for one in sent_by(Encoded([send], [], []))] == [(1, MS)] * 2
+
+    def test_one_that_is_too_large_leaves_the_others_times_in_their_lines(self) -> None:
+        """What remains of a chunk after a refusal is held as little as a chunk without one."""
+        messages = [message(value, offset) for offset, value in enumerate([b"a", b"b" * LIMIT, b"c"])]
+        encoded = encode(Route(), messages)
+        (send,) = encoded.sends
+        assert [one.reason for one in encoded.refusals] == ["too_large"]
+        assert send.originals.held_bytes == bare_bytes(send)
+        assert [one.timestamp() for one in sent_by(encoded)] == [(1, MS)] * 2
+
     def test_keys_and_headers_are_counted(self) -> None:
         """The budget knows of long keys and headers."""
         bare = one_send(Route(), b"a").originals.held_bytes
         keyed = one_send(Route(), b"a", key=b"k" * 500).originals.held_bytes
         headed = one_send(Route(), b"a", headers=[("n" * 300, b"v" * 700), ("n", None)]).originals.held_bytes
-        assert bare == CHUNK_BYTES + RUN_BYTES + RECORD_BYTES
+        assert bare == CHUNK_BYTES + RUN_BYTES
         assert keyed >= bare + 500
         assert headed >= bare + 1000
 
