@@ -28,6 +28,7 @@ from bench_cases import Case, cases, quick  # noqa: E402 -- the path must be the
 from bench_compat import compare  # noqa: E402 -- as above
 from bench_loads import fill  # noqa: E402 -- as above
 from bench_more import beam, help_s, idle_cpu_s  # noqa: E402 -- as above
+from bench_pairs import ack_cost, pair_of  # noqa: E402 -- as above
 from bench_report import cells, machine, markdown, row, table, write_page  # noqa: E402 -- as above
 from bench_run import LETTERS, Run, Unmeasurable, run  # noqa: E402 -- as above
 from real_kafka import RealKafka, why_impossible  # noqa: E402 -- as above
@@ -100,6 +101,7 @@ def _measure(chosen: list[Case], given: argparse.Namespace) -> dict[str, Any]:
     runs: dict[str, list[Run]] = {}
     skipped: dict[str, str] = {}
     figures: dict[str, float] = {}
+    pairs: list[dict[str, float]] = []
     with RealKafka() as kafka:
         kafka.create_topic(LETTERS)
         for load in dict.fromkeys(case.load for case in chosen):
@@ -117,6 +119,9 @@ def _measure(chosen: list[Case], given: argparse.Namespace) -> dict[str, Any]:
                     continue
                 runs.setdefault(case.name, []).append(one)
                 _say(f"{number + 1}/{given.runs} {_shown(case, one)}")
+        if pair := pair_of(chosen):
+            pairs = [ack_cost(pair, kafka, number) for number in range(given.runs)]
+            _say(f"with and without acks at the same time: {pairs}")
         first = chosen[0]
         if first.sink == "sink" and not given.only:
             idle_s = 2.0 if given.quick else IDLE_S
@@ -134,6 +139,7 @@ def _measure(chosen: list[Case], given: argparse.Namespace) -> dict[str, Any]:
         "cases": [row(case, runs[case.name]) for case in chosen if case.name in runs],
         "skipped": [f"{name}: {why}" for name, why in skipped.items()],
         "figures": figures,
+        "ack_cost": pairs,
         "beam": beam(BEAM_EVENTS, given.runs) if has_beam else {},
         "beam_events": BEAM_EVENTS,
     }

@@ -170,6 +170,8 @@ def other_lines(document: dict[str, Any]) -> list[str]:
                 f"latency), and {seen:,.0f} by the {seen_s:.1f} s that it saw; measured {measured:,.0f} "
                 "from the first record consumed to the last acknowledged."
             )
+    if pairs := document["ack_cost"]:
+        found.append(ack_cost_line(pairs))
     figures = document["figures"]
     if "startup_s" in figures:
         found.append(f"Start to first record, the group's join not counted: {figures['startup_s']:.2f} s.")
@@ -185,6 +187,17 @@ def other_lines(document: dict[str, Any]) -> list[str]:
             f"({min(rates):,.0f} to {max(rates):,.0f}), {cpu_us:.1f} µs CPU an event."
         )
     return found
+
+
+def ack_cost_line(pairs: Sequence[dict[str, float]]) -> str:
+    """What acknowledgements cost, by runs side by side."""
+    more = sorted(100 * one["more_cpu"] for one in pairs)
+    polls = statistics.median(one["polls"] for one in pairs)
+    return (
+        f"With and without acknowledgements at the same time, {2 * len(pairs)} pairs: with them "
+        f"{statistics.median(more):.1f} % more CPU ({more[0]:.1f} to {more[-1]:.1f} %), with {polls:,.0f} "
+        "acknowledgement queries."
+    )
 
 
 BEAM = {
