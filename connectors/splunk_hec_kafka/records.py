@@ -237,9 +237,8 @@ class _Run:
         if rows:
             written = _encode_lines(rows)
             block = Block(written, len(rows), end=len(written) - 1)
-            are_timed = (
-                route.time == "record" and route.value != "envelope"
-            )  # which may have a time of its own
+            # An envelope may have a time of its own.
+            are_timed = route.time == "record" and route.value != "envelope"
             self._add(route, "", block, beside._replace(are_timed=are_timed))
 
     def _add(self, route: CompiledRoute, query: str, block: Block, beside: Beside) -> None:

@@ -6,7 +6,8 @@ its slices are blocks.
 Non-obvious: one call of the JSON encoder writes hundreds of lines. Taking them apart and joining them again
 costs 0.3 µs a line, as much as encoding them; so a batch that is full takes what fits as one piece and leaves
 the rest as another (`fitting`), and lines are looked at one by one only where something is wrong with them.
-Pieces are stretches of what the encoder wrote, not copies: the batch's body is the first one made of it.
+Pieces are stretches of what the encoder wrote, not copies: the batch's body is the first one made of it. So
+the rest of a block holds all that was written, until the batch that it went into is sealed.
 """
 
 from __future__ import annotations

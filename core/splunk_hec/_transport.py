@@ -3,10 +3,10 @@
 The only module that imports requests and urllib3. Not for what a reply means (`_protocol`), nor for trying
 again: one `send` puts a body on the wire at most once.
 
-Guarantees: `send` ends at the request's deadline (`_sockets`; only resolving a name is not bounded) and
-raises nothing for the network; replies are read to 1 MiB at most; redirects are returned, never followed;
-no thread is started; nothing is taken from the environment unless `proxy` says so (a ~/.netrc entry would
-replace our Authorization header).
+Guarantees: `send` ends at the request's deadline, to a hundredth of it (`_sockets`; only resolving a name is
+not bounded) and raises nothing for the network; replies are read to 1 MiB at most; redirects are returned,
+never followed; no thread is started; nothing is taken from the environment unless `proxy` says so (a ~/.netrc
+entry would replace our Authorization header).
 
 Non-obvious: http.client reports a reply that is cut inside its headers as a 200 with an empty body. It is
 handed on as such: the judge knows that a 200 without HEC's JSON proves nothing.
@@ -55,7 +55,7 @@ REPLY_BYTES = 1024 * 1024
 """No reply of HEC comes near it; a page that does is some other server's."""
 
 SHORT_BYTES = 32_768
-"""Up to here joining headers and body costs less than a second write."""
+"""Up to here headers and body leave in one write; a longer body is not copied for that."""
 
 MAX_WAYS = 256
 """Metadata of the raw endpoint stands in the address, and may take any number of values."""
