@@ -90,15 +90,20 @@ class Crew:
         """Without threads: step each lane until none has anything to do; returns when to look again."""
         return min(self._clock() + LOOK_AGAIN_S, self.work(deadline))
 
-    def work(self, deadline: float = math.inf) -> float:
-        """The same; returns when a lane will have something to do."""
+    def work(self, deadline: float = math.inf, *, leaves_reply: bool = False) -> float:
+        """The same; returns when a lane will have something to do.
+
+        Args:
+            deadline: Monotonic; no step begins later.
+            leaves_reply: See `Worker.turn`.
+        """
         wake = math.inf
         if self._is_stopped or not self._turning.acquire(blocking=False):
             return wake  # another caller is at it: a lane and its transport are one caller's at a time
         try:
             self._queue.seal_lingering()
             for worker in self.workers:
-                wake = min(wake, worker.run_due(deadline, self._on_fault))
+                wake = min(wake, worker.run_due(deadline, self._on_fault, leaves_reply=leaves_reply))
         finally:
             self._turning.release()
         return wake

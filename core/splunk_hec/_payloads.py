@@ -12,14 +12,13 @@ its body: it is looked at in one piece, and never taken apart.
 from __future__ import annotations
 
 from itertools import repeat
-from operator import contains, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import contains
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from splunk_hec._block import Block
-from splunk_hec._envelope import check_fields
 from splunk_hec.errors import InvalidEvent
 from splunk_hec.events import Envelope, Event
 
@@ -29,22 +28,22 @@ if TYPE_CHECKING:
 _ALL_DIGITS_0 = bytes.maketrans(b"0123456789", b"0" * 10)
 _TOO_MANY_DIGITS = b"0" * 12
 """Of a time: years later than 5138, or more than a microsecond's digits."""
-_first, _last = itemgetter(0), itemgetter(-1)
+_Scalar = str | int | float | bool | None
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An envelope as nearly all of them are; what does not fit is looked at alone."""
 
-    event: str | dict[str, Raw] | list[Raw] | int | float
+    event: Annotated[str, msgspec.Meta(min_length=1)] | dict[str, Raw] | list[Raw] | int | float
     time: Raw = Raw(b"")
     host: str = ""
     source: str = ""
     sourcetype: str = ""
     index: str = ""
-    fields: dict[str, Any] | UnsetType = UNSET
+    fields: dict[str, _Scalar | list[_Scalar]] | UnsetType = UNSET
 
 
-_to_rows = msgspec.json.Decoder(_Row).decode_lines
+_to_row = msgspec.json.Decoder(_Row).decode
 
 
 class Sent:
@@ -113,32 +112,22 @@ def encode(
 def _quick(payloads: list[Any], *, is_raw: bool) -> Block | None:
     """Each as it is, if all can be told to be right at a glance."""
     try:
-        if not all(payloads) or any(map(contains, payloads, repeat("\n"))):
+        if any(map(contains, payloads, repeat("\n"))):
             return None
+        are_right = _are_texts(payloads) if is_raw else _are_envelopes(payloads)
         body = "\n".join(payloads).encode()
-    except (TypeError, UnicodeEncodeError):
+    except (TypeError, UnicodeEncodeError, msgspec.DecodeError, RecursionError):
         return None
-    if b"\r" in body:
-        return None
-    are_right = not any(map(str.isspace, payloads)) if is_raw else _are_envelopes(payloads, body)
-    return Block(body, len(payloads)) if are_right else None
+    return Block(body, len(payloads)) if are_right and b"\r" not in body else None
 
 
-def _are_envelopes(payloads: list[str], body: bytes) -> bool:
-    # Where every line begins and ends in a brace, no object goes on in the next line: nothing in JSON holds
-    # a line end between `}` and `{`, not even a string. So as many objects as lines are one in each.
-    if set(map(_first, payloads)) != {"{"} or set(map(_last, payloads)) != {"}"}:
-        return False
-    try:
-        rows = _to_rows(body)
-        for fields in [row.fields for row in rows]:
-            if fields is not UNSET:
-                check_fields(fields)
-    except (msgspec.DecodeError, InvalidEvent, RecursionError):
-        return False
+def _are_texts(payloads: list[str]) -> bool:
+    return all(payloads) and not any(map(str.isspace, payloads))
+
+
+def _are_envelopes(payloads: list[str]) -> bool:
+    rows = list(map(_to_row, payloads))
     events: list[Any] = [row.event for row in rows]
-    if len(rows) != len(payloads) or not all(events):
-        return False
     try:
         has_blank = any(map(str.isspace, events))
     except TypeError:  # not all are texts

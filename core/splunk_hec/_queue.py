@@ -37,8 +37,9 @@ class Mailbox:
     Guarded by the queue's lock. `is_aborted` is read without it: it only ever turns True.
     """
 
-    def __init__(self, *, keeps_lines: bool = False) -> None:
+    def __init__(self, *, keeps_lines: bool = False, tells_delivered: bool = True) -> None:
         self.keeps_lines = keeps_lines
+        self.tells_delivered = tells_delivered
         self.builders: dict[str, BatchBuilder] = {}
         self.outcomes: list[Outcome] = []
         self.unsettled = 0
@@ -128,6 +129,8 @@ class BatchQueue:
 
     def take_failures(self, box: Mailbox) -> list[Outcome]:
         """The failures since the last call or `poll`; what was delivered stays to be polled."""
+        if not box.outcomes:
+            return []  # as in `poll`
         with self._lock:
             failures = [one for one in box.outcomes if one.kind is not OutcomeKind.DELIVERED]
             box.outcomes = [one for one in box.outcomes if one.kind is OutcomeKind.DELIVERED]
@@ -183,6 +186,11 @@ class BatchQueue:
 
     # -- workers -------------------------------------------------------------------------------------
 
+    @property
+    def has_sealed(self) -> bool:
+        """Whether a batch waits for a lane; a look without the lock."""
+        return bool(self._sealed)
+
     def take(self, until: float) -> Batch | None:
         """A sealed batch, or one whose linger is over; None once it is `until`, or stopping."""
         with self._lock:
@@ -235,7 +243,8 @@ class BatchQueue:
                 freed_events += item.batch.count
                 if item.bad_index:
                     self._remember_bad_index(item.bad_index)
-                if item.kind is not OutcomeKind.DELIVERED or _has_refs(item.batch.manifest):
+                is_asked_for = box.tells_delivered and _has_refs(item.batch.manifest)
+                if item.kind is not OutcomeKind.DELIVERED or is_asked_for:
                     box.outcomes.append(outcome_of(item, url, self._codec))
             self._news.notify_all()
         return freed_bytes, freed_events

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Literal, cast
 from splunk_hec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _typeshed import ReadableBuffer, WriteableBuffer
 
     from splunk_hec.config import HecConfig
@@ -41,13 +43,21 @@ class Flight:
 
     def __init__(self) -> None:
         self.stage: Stage = "idle"
-        self._due = self._slack_s = 0.0
+        self._due = self._slack_s = self._rest_s = 0.0
 
     def start(self, deadline_s: float) -> None:
         """A new request, which ends `deadline_s` seconds from now."""
         self.stage = "idle"
         self._due = time.monotonic() + deadline_s
         self._slack_s = deadline_s / 100
+
+    def pause(self) -> None:
+        """The request was sent, and its reply will be looked for later: no time passes until then."""
+        self._rest_s = self._due - time.monotonic()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._due = time.monotonic() + self._rest_s
 
     def left_s(self) -> float:
         """Seconds left, above zero.
@@ -101,6 +111,15 @@ class DeadlineSocket(socket.socket):
         """As socket.sendall."""
         self.flight.arm(self)
         super().sendall(data, flags)
+
+    def send_together(self, parts: Sequence[bytes]) -> None:
+        """As `sendall` of all parts joined, without joining them; most often one call."""
+        self.flight.arm(self)
+        sent = self.sendmsg(parts)
+        for part in parts:
+            if sent < len(part):
+                self.sendall(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
 
 
 class TlsContext(ssl.SSLContext):
@@ -157,7 +176,7 @@ def open_socket(host: str, port: int, flight: Flight) -> DeadlineSocket:
         sock = DeadlineSocket(family, kind, protocol)
         sock.flight = flight
         try:
-            # Headers and body are two writes: without this the body would wait for a delayed ACK.
+            # Where headers and body are two writes, the body would wait for a delayed ACK without this.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(patience_s)
             sock.connect(address)

@@ -29,9 +29,9 @@ class Stream:
     A stream that is garbage-collected aborts itself: its budget must not be lost with it.
     """
 
-    def __init__(self, client: HecClient, *, keeps_lines: bool = False) -> None:
+    def __init__(self, client: HecClient, *, keeps_lines: bool = False, tells_delivered: bool = True) -> None:
         self._client = client
-        self._box = Mailbox(keeps_lines=keeps_lines)
+        self._box = Mailbox(keeps_lines=keeps_lines, tells_delivered=tells_delivered)
         self._is_closed = False
         self._finalizer = weakref.finalize(self, client.queue.orphan, self._box)
         self._finalizer.atexit = False  # an exit handler may still flush; what runs at exit is no collection
@@ -160,12 +160,17 @@ class Stream:
     def flush(self, timeout_s: float) -> int:
         """Send what is open and wait until all submitted so far is settled.
 
+        Args:
+            timeout_s: How long to wait; 0 only has it sent.
+
         Returns:
             How many events are still unsettled when the time is up; 0 is success. Outcomes wait in `poll`.
         """
         self._client.check_process()
         deadline = time.monotonic() + timeout_s
         self._client.queue.seal(self._box)
+        if timeout_s <= 0:
+            self._client.turn_while_busy()
         self._client.turn_until(lambda: not self._box.unsettled, timeout_s)
         return self._client.queue.wait_settled(self._box, deadline - time.monotonic())
 

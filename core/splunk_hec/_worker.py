@@ -4,7 +4,8 @@ Not for decisions: every one of them is the lane's. Guarantees: nothing that hap
 without an owner; an exception ends in `on_fault` with the lane evacuated.
 
 Non-obvious: `_owning` is held whenever the lane is touched, or waits for a batch (stopping ends that at
-once), and free while a request is under way, so that `close` can take over a lane whose request hangs.
+once), and free while a request is under way, so that `close` can take over a lane whose request hangs. A turn
+that leaves the reply to a POST to a later turn leaves the lane alone until then: it knows of one at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from splunk_hec import _protocol as protocol
 from splunk_hec._actions import NOTHING, PollAcks, Post, Probe, Rest, Settled, Wait
+from splunk_hec._under_way import Answered, Pace, StartingTransport
 from splunk_hec.errors import ConfigError, one_line
 from splunk_hec.events import OutcomeKind
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from splunk_hec._budget import Budget
     from splunk_hec._lane import Lane
     from splunk_hec._queue import BatchQueue
+    from splunk_hec._under_way import UnderWay
     from splunk_hec.config import HecConfig
     from splunk_hec.observe import Cause, Observer
 
@@ -129,6 +132,7 @@ class Worker:
         self.url = lane.settings.url
         self.health: LaneHealth = lane.health()
         self._transport = transport
+        self._starter = transport if isinstance(transport, StartingTransport) else None  # a slow question
         self._wire = wire
         self._queue = queue
         self._budget = budget
@@ -137,6 +141,8 @@ class Worker:
         self._wall = wall
         self._owning = threading.Lock()
         self._is_retired = False
+        self._pace = Pace()
+        self._left: tuple[Post, UnderWay] | None = None  # a POST whose reply is still to be taken
 
     def __repr__(self) -> str:
         return f"<Worker {self.lane!r}>"
@@ -152,10 +158,12 @@ class Worker:
         finally:
             self._transport.close()
 
-    def run_due(self, deadline: float, on_fault: Callable[[Worker, Exception], None]) -> float:
+    def run_due(
+        self, deadline: float, on_fault: Callable[[Worker, Exception], None], *, leaves_reply: bool
+    ) -> float:
         """Without a thread: turn while there is something to do, till `deadline`; returns when to go on."""
         try:
-            while (until := self.turn(may_wait=False)) is None:
+            while (until := self.turn(may_wait=False, leaves_reply=leaves_reply)) is None:
                 if self._clock() >= deadline:
                     return deadline
         except Exception as error:  # as above
@@ -169,16 +177,25 @@ class Worker:
         """Close the connections; for a worker that has no thread."""
         self._transport.close()
 
-    def turn(self, *, may_wait: bool) -> float | None:
+    def turn(self, *, may_wait: bool, leaves_reply: bool = False) -> float | None:
         """One step.
 
         Args:
             may_wait: Wait where the lane has nothing to do. False: return instead.
+            leaves_reply: While batches come quickly, wait for the reply to one only when the next is there.
 
         Returns:
             None if something was done; else the monotonic time before which there is nothing to do.
         """
         self._budget.release(*self._queue.reap())
+        if self._left is not None:
+            post, under_way = self._left
+            is_answered = under_way.is_answered()
+            if leaves_reply and not is_answered and not self._queue.has_sealed:
+                return self._clock()
+            self._left = None
+            self._take_reply(post, under_way.reply(), is_waited_for=not is_answered)
+            return None
         with self._owning:
             if self._is_retired:
                 return math.inf
@@ -190,8 +207,15 @@ class Worker:
             case Rest(until):
                 self._finish_step()
                 return self._rest(until, may_wait=may_wait)
+            case Post():
+                self._pace.note_start(self._clock())
+                under_way = self._start(action)
+                if leaves_reply and self._pace.is_quick:
+                    self._left = action, under_way
+                    return self._clock()
+                self._take_reply(action, under_way.reply())
             case _:
-                self._exchange(action)
+                self._take_reply(action, self._start(action).reply())
         return None
 
     def retire(self) -> list[Batch]:
@@ -229,22 +253,7 @@ class Worker:
             self.lane.give(batch)
         return None
 
-    def _exchange(self, action: Post | PollAcks | Probe) -> None:
-        reply = self._send(action)
-        with self._owning:
-            if self._is_retired:
-                return
-            now = self._clock()
-            match action:
-                case Post():
-                    self.lane.on_post(action, reply, now, self._wall())
-                case PollAcks():
-                    self.lane.on_acks(action, reply, now)
-                case Probe():
-                    self.lane.on_probe(action, reply, now)
-        self._finish_step()
-
-    def _send(self, action: Post | PollAcks | Probe) -> protocol.Reply | protocol.TransportError:
+    def _start(self, action: Post | PollAcks | Probe) -> UnderWay:
         try:
             match action:
                 case Post(batch, channel):
@@ -256,12 +265,35 @@ class Worker:
                 case Probe(channel):
                     request = self._wire.probe(self.url, channel.id)
         except ConfigError as error:  # the token's file or variable went away: nothing was sent
-            return protocol.TransportError("token", str(error), maybe_sent=False)
-        reply = self._transport.send(request)
+            return Answered(protocol.TransportError("token", str(error), maybe_sent=False))
+        if self._starter is None:
+            return Answered(self._transport.send(request))
+        return self._starter.start(request)
+
+    def _take_reply(
+        self,
+        action: Post | PollAcks | Probe,
+        reply: protocol.Reply | protocol.TransportError,
+        *,
+        is_waited_for: bool = True,
+    ) -> None:
         answer = protocol.read(reply)
         code = "" if answer.code is None else str(answer.code)
         self._observer.count("requests", 1, status=str(answer.status), code=code)
-        return reply
+        with self._owning:
+            if self._is_retired:
+                return
+            now = self._clock()
+            match action:
+                case Post():
+                    if is_waited_for:
+                        self._pace.note_reply(now)
+                    self.lane.on_post(action, reply, now, self._wall())
+                case PollAcks():
+                    self.lane.on_acks(action, reply, now)
+                case Probe():
+                    self.lane.on_probe(action, reply, now)
+        self._finish_step()
 
     def _finish_step(self) -> None:
         with self._owning:

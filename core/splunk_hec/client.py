@@ -1,7 +1,8 @@
 """`HecClient` and its streams: the package's front door.
 
 Threads: any thread may call any method; outcomes are handed over by `poll` on the caller's. With
-`threads=False` no thread is ever started and all work, HTTP included, happens inside the calls.
+`threads=False` no thread is ever started and all work, HTTP included, happens inside the calls; one that
+brings batches faster than Splunk replies has the reply to each taken with the next, or by `flush`.
 Guarantees: every accepted event ends in exactly one outcome; what the budget bounds is bounded whatever
 Splunk does. Not for Kafka, Beam or files: those stand on `Stream.submit_lines`.
 
@@ -123,15 +124,16 @@ class HecClient:
 
     # -- the default stream --------------------------------------------------------------------------
 
-    def stream(self, *, keeps_lines: bool = False) -> Stream:
+    def stream(self, *, keeps_lines: bool = False, tells_delivered: bool = True) -> Stream:
         """A further, independent stream on the same lanes.
 
         Args:
             keeps_lines: Failed outcomes bring their envelopes along (`Outcome.lines`), so that the caller
                 need not hold what can be read from them; they stay in memory until polled, beside the budget.
+            tells_delivered: False: only failures become outcomes; what was delivered is only counted.
         """
         self.check_usable()
-        return Stream(self, keeps_lines=keeps_lines)
+        return Stream(self, keeps_lines=keeps_lines, tells_delivered=tells_delivered)
 
     def submit(self, event: Event | Envelope, timeout_s: float | None = None) -> None:
         """See `Stream.submit`."""
@@ -189,6 +191,11 @@ class HecClient:
 
     # -- for streams and connectors --------------------------------------------------------------------
 
+    @property
+    def has_halted(self) -> bool:
+        """Whether an endpoint refuses us: a cheap look before `health`."""
+        return self._crew.has_halted
+
     def encode(self, event: Event | Envelope) -> tuple[str, bytes]:
         """Query and line of one event.
 
@@ -214,7 +221,7 @@ class HecClient:
     def acquire(self, charge: int, count: int, timeout_s: float | None) -> bool:
         """Room in the budget for events; False if there was none in time."""
         self.check_usable()
-        if self._crew.has_halted:
+        if self.has_halted:
             self.raise_if_halted()
         if self.budget.try_acquire(charge, count):
             return True
@@ -276,9 +283,9 @@ class HecClient:
             self.budget.release(*self.queue.abort(box))
 
     def turn_while_busy(self) -> None:
-        """Without threads: do what can be done now."""
+        """Without threads: do what can be done now; a caller in a hurry need not wait for replies."""
         if not self.config.threads:
-            self._crew.turn()
+            self._crew.work(leaves_reply=True)
 
     def turn_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
         """Without threads: work until `is_done`, or the time is up."""

@@ -234,17 +234,16 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
             client, stream = self._client, self._stream
             if client is None or stream is None:
                 return
-            health = client.health()
-            if health.halted:
-                why = next(one.text for one in health.reasons if one.code != "internal")
+            is_halted = client.has_halted and client.health().halted
+            if is_halted:
+                why = next(one.text for one in client.health().reasons if one.code != "internal")
                 count = stream.unsettled
                 self._end_client()
                 self._log.say(
                     "error", f"HEC refuses this deployment, {count} events were not delivered: {why}"
                 )
-            for outcome in stream.poll():
-                if outcome.kind is not OutcomeKind.DELIVERED:
-                    self._take_failure(outcome, is_told=health.halted)
+            for outcome in stream.take_failures():
+                self._take_failure(outcome, is_told=is_halted)
 
     def _take_failure(self, outcome: Outcome, *, is_told: bool) -> None:
         if not is_told:
@@ -273,7 +272,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
                 posts_per_channel=max(0, self._rotate_after),
                 transport_factory=functools.partial(_transport, config),
             )
-            self._stream = self._client.stream(keeps_lines=True)
+            self._stream = self._client.stream(keeps_lines=True, tells_delivered=False)
         return self._client, self._stream
 
     def _renew(self) -> None:

@@ -4,7 +4,7 @@ python -m tests.bench                 the headline: about 10 minutes
 python -m tests.bench --all           every workload: about 40 minutes
 python -m tests.bench --quick         that everything works, in less than a minute; its figures mean nothing
 python -m tests.bench --only TLS      cases whose names hold one of these texts
-python -m tests.bench --compat        the drop-in beside splunk-hec-ftf, about 5 minutes, no broker needed
+python -m tests.bench --compat        the drop-in beside splunk-hec-ftf, about 8 minutes, no broker needed
 python -m tests.bench --write         the headline, into README.md and results.json of this folder
 
 Each run is a process of its own; the runs of different cases take turns, so that a slow minute hits all
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     given = _options(arguments)
     if given.compat:
-        print(compare(given.scale))
+        print(compare(given.scale, given.runs))
         return 0
     if missing := why_impossible():
         print(f"the benchmark needs a real broker: {missing}", file=sys.stderr)

@@ -144,21 +144,45 @@ class Wires:
     addresses: dict[str, Address]
     rng: Random
     requests: int = 0
+    left: int = 0
 
     def send(self, request: Request) -> Reply | TransportError:
         """Serve one request; it takes a while."""
+        return self.start(request).reply()
+
+    def start(self, request: Request) -> Flying:
+        """The server serves it now; when its reply is taken is the client's to say."""
         self.requests += 1
-        self.clock.advance(self.rng.choice([0.005, 0.02, 0.02, 0.3]))
-        reply = self.addresses[request.url].answer(request, self.clock.now)
-        if isinstance(reply, TransportError) and reply.maybe_sent:
-            self.clock.advance(self.rng.choice([0.0, 1.0, 20.0]))
-        return reply
+        self.clock.advance(self.rng.choice([0.005, 0.02, 0.02]))
+        return Flying(self, self.addresses[request.url].answer(request, self.clock.now))
 
     def forget(self, channel: str) -> None:
         """No cookies here."""
 
     def close(self) -> None:
         """No connections here."""
+
+
+@dataclass
+class Flying:
+    """One request on its way."""
+
+    wires: Wires
+    answer: Reply | TransportError
+
+    def is_answered(self) -> bool:
+        """By luck."""
+        is_there = self.wires.rng.random() < 0.3
+        self.wires.left += not is_there
+        return is_there
+
+    def reply(self) -> Reply | TransportError:
+        """Wait for it."""
+        rng = self.wires.rng
+        self.wires.clock.advance(rng.choice([0.0, 0.0, 0.3]))
+        if isinstance(self.answer, TransportError) and self.answer.maybe_sent:
+            self.wires.clock.advance(rng.choice([0.0, 1.0, 20.0]))
+        return self.answer
 
 
 @dataclass

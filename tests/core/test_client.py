@@ -679,6 +679,25 @@ def test_streams_are_independent() -> None:
     assert desk.posted == [["a"], ["b"], ["c"]]
 
 
+def test_a_stream_that_asks_for_failures_alone_holds_nothing_for_what_was_delivered() -> None:
+    """Delivered events leave no outcome behind that somebody would have to poll; refused ones do."""
+    desk = Desk(accepted(), refused(400, 6, "Invalid data format", number=0), ack="off")
+    stream = desk.hec.stream(tells_delivered=False)
+    stream.submit(Event("good", ref=1))
+    stream.submit(Event("bad", ref=2))
+    assert stream.unsettled == 0
+    assert [(outcome.kind, outcome.refs) for outcome in stream.poll()] == [(OutcomeKind.REJECTED, [2])]
+
+
+def test_flush_without_patience_has_sent_what_was_open() -> None:
+    """flush(0) waits for nothing, but what was gathered is on its way when it returns."""
+    desk = Desk(accepted(0), batch_max_events=10)
+    desk.hec.submit(Event("a"))
+    assert desk.posted == []
+    assert desk.hec.flush(0) == 1
+    assert desk.posted == [["a"]]
+
+
 @pytest.mark.parametrize("codec", ["off", "fast"])
 def test_failures_bring_their_envelopes_along_on_request(codec: str) -> None:
     """On a stream that keeps lines a failure holds what was sent, of a piece of a batch too; else nothing."""
