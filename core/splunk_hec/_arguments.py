@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 NO_LINGER_S = 31_536_000.0
 """A batch is sent when it is full and when it is flushed, never because it is old: as the library does."""
 DEFAULT_MEMORY = 268_435_456
+DEFAULT_EVENTS = 2_000_000
+BATCHES_PER_THREAD = 8
+"""How far a caller may be ahead of the threads, without acknowledgements and unless `max_memory` is given. The
+library takes about two before it waits; more than keeps the threads busy only leaves the caches."""
 _SHORTEST_S = 0.1
 _EVENT_MAX_BYTES = 5_000_000
 """HecConfig's own; the raw endpoint breaks lines itself and takes what a request may hold."""
@@ -47,7 +51,11 @@ ARGUMENTS: dict[str, tuple[Any, str, str]] = {
     "max_threads": (0, "lanes", "0 is threads=False; n is lanes=n"),
     "disable_tls_validation_warnings": (True, "", "nothing: one warning a process, whatever it says"),
     "http_timeout": (60, "request_deadline_s", "seconds for a whole request, not for each wait within it"),
-    "max_memory": (0, "in_flight_max_bytes", "bytes; 0 is the default of 268,435,456"),
+    "max_memory": (
+        0,
+        "in_flight_max_bytes",
+        "bytes; 0 is the default of 268,435,456, and with threads and without acks 8 batches a thread at most",
+    ),
 }
 """Default, setting of HecConfig (empty: none), and how the one becomes the other."""
 
@@ -79,7 +87,10 @@ def settings(given: Mapping[str, Any], params: Mapping[str, str]) -> HecConfig:
     threads = int(known["max_threads"])
     attempts = max(1, int(known["max_ack_attempts"]))
     ack_deadline_s = max(_SHORTEST_S, float(known["ack_interval"]) * attempts)
+    batch_events = int(known["max_events_per_batch"])
     is_raw = "raw" in str(known["input_type"])
+    memory = int(known["max_memory"])
+    is_near = threads > 0 and not has_acks and not memory  # the caller stays near its threads
     return HecConfig(
         url=f"{scheme}://{known['hec_server']}:{known['hec_port']}",
         token=str(known["token"]),
@@ -87,11 +98,12 @@ def settings(given: Mapping[str, Any], params: Mapping[str, str]) -> HecConfig:
         lanes=max(1, threads),
         threads=threads > 0,
         batch_max_bytes=int(known["max_content_length"]),
-        batch_max_events=int(known["max_events_per_batch"]),
+        batch_max_events=batch_events,
         event_max_bytes=int(known["max_content_length"]) if is_raw else _EVENT_MAX_BYTES,
         linger_s=NO_LINGER_S,
         gzip="off",
-        in_flight_max_bytes=int(known["max_memory"]) or DEFAULT_MEMORY,
+        in_flight_max_bytes=memory or DEFAULT_MEMORY,
+        in_flight_max_events=BATCHES_PER_THREAD * threads * batch_events if is_near else DEFAULT_EVENTS,
         request_deadline_s=float(known["http_timeout"]),
         ack_deadline_s=ack_deadline_s,
         give_up_after_s=ack_deadline_s * (attempts if has_acks else 1),

@@ -16,7 +16,7 @@ from operator import contains
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from splunk_hec._block import Block
 from splunk_hec.errors import InvalidEvent
@@ -34,8 +34,7 @@ _Scalar = str | int | float | bool | None
 class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """An envelope as nearly all of them are; what does not fit is looked at alone."""
 
-    event: Annotated[str, msgspec.Meta(min_length=1)] | dict[str, Raw] | list[Raw] | int | float
-    time: Raw = Raw(b"")
+    event: Annotated[str, Meta(min_length=1)] | dict[str, Raw] | list[Raw] | int | float
     host: str = ""
     source: str = ""
     sourcetype: str = ""
@@ -43,7 +42,20 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     fields: dict[str, _Scalar | list[_Scalar]] | UnsetType = UNSET
 
 
-_to_row = msgspec.json.Decoder(_Row).decode
+class _WholeRow(_Row, gc=False):
+    """Its time is in whole seconds, which the decoder can check: later than 5138 are milliseconds."""
+
+    time: Annotated[int, Meta(ge=1, lt=100_000_000_000)] = 0
+
+
+class _TimedRow(_Row, gc=False):
+    """Its time is looked at as text."""
+
+    time: Raw = Raw(b"")
+
+
+_to_whole_row = msgspec.json.Decoder(_WholeRow).decode
+_to_timed_row = msgspec.json.Decoder(_TimedRow).decode
 
 
 class Sent:
@@ -126,13 +138,18 @@ def _are_texts(payloads: list[str]) -> bool:
 
 
 def _are_envelopes(payloads: list[str]) -> bool:
-    rows = list(map(_to_row, payloads))
+    times = b""
+    rows: Sequence[_Row]
+    try:
+        rows = list(map(_to_whole_row, payloads))
+    except msgspec.ValidationError:  # most often a time with a fraction
+        rows = timed = list(map(_to_timed_row, payloads))
+        times = b",".join([row.time for row in timed]).translate(_ALL_DIGITS_0)
     events: list[Any] = [row.event for row in rows]
     try:
         has_blank = any(map(str.isspace, events))
     except TypeError:  # not all are texts
         has_blank = any([one.isspace() for one in events if one.__class__ is str])  # noqa: C419 -- half the time
-    times = b",".join([row.time for row in rows]).translate(_ALL_DIGITS_0)
     return not (has_blank or times.translate(None, b"0.,") or _TOO_MANY_DIGITS in times)
 
 

@@ -90,8 +90,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         self._most_bytes = self._config.batch_max_bytes
         self._gathering = threading.Lock()
         self._open: list[Any] = []
-        self._append = self._open.append
-        self._open_bytes = 0
+        self._room_bytes = self._most_bytes
         self._events_due = 1  # the first one puts this on the list of those that hold something
         self._sending = threading.RLock()
         self._client: HecClient | None = None
@@ -121,12 +120,11 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         Args:
             payload: For 'raw' a line; for 'json' a ready HEC envelope as text.
         """
-        size = self._open_bytes + len(payload)
-        self._append(payload)
-        self._open_bytes = size
-        if size < self._most_bytes and len(self._open) < self._events_due:
-            return
-        self._submit(self._take_full())
+        self._room_bytes = room = self._room_bytes - len(payload)
+        held = self._open
+        held.append(payload)
+        if room <= 0 or len(held) >= self._events_due:
+            self._submit(self._take_full())
 
     def force_flush_events(self) -> None:
         """Send what was gathered; returns when all is confirmed or given up."""
@@ -173,9 +171,9 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         with self._gathering:
             at_risk.add(self)
             count, self._events_due = len(self._open), self._most_events
-            if count < self._most_events and self._open_bytes < self._most_bytes:
+            if count < self._most_events and self._room_bytes > 0:
                 return []
-            is_over = self._open_bytes + count > self._most_bytes and count > 1
+            is_over = count > 1 and count > self._room_bytes  # a byte each for line ends
             return self._take(count - 1 if is_over else count)
 
     def _take_open(self) -> list[Any]:
@@ -186,7 +184,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
     def _take(self, count: int) -> list[Any]:
         taken = self._open[:count]
         del self._open[:count]
-        self._open_bytes = sum(map(len, self._open))
+        self._room_bytes = self._most_bytes - sum(map(len, self._open))
         return taken
 
     def _submit(self, payloads: list[Any], timeout_s: float | None = None) -> None:
@@ -318,7 +316,7 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
         self._gathering, self._sending = threading.Lock(), threading.RLock()
         self._backup = Backup(self._backup.queue)
         self._open.clear()
-        self._open_bytes, self._events_due = 0, 1
+        self._room_bytes, self._events_due = self._most_bytes, 1
 
 
 def _check_names(given: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import wire
 from kafka_tools import wait_for
 
 from splunk_hec import compat, splunk_hec
-from splunk_hec._arguments import ARGUMENTS, explained, settings
+from splunk_hec._arguments import ARGUMENTS, BATCHES_PER_THREAD, explained, settings
 from splunk_hec.compat import main
 from splunk_hec_emulator import Emulator
 
@@ -221,6 +221,16 @@ def test_events_that_meet_a_refused_deployment_come_back(server: Emulator) -> No
         hec.send_event(envelope(number))
     hec.stop_threads_and_processing()
     assert sorted(hec.backup_queue.queue) == [envelope(number) for number in range(3)]
+
+
+def test_a_caller_stays_near_its_threads_unless_it_asks_for_memory() -> None:
+    """With threads and no acks some batches a thread may wait; acks, or a ceiling of one's own, allow more."""
+    given = {"token": "t", "hec_server": "h", "max_threads": 4, "max_events_per_batch": 1_000}
+    most = BATCHES_PER_THREAD * 4 * 1_000
+    assert settings(given, {}).in_flight_max_events == most
+    for other in ({"use_ack": True}, {"max_memory": 10**9}, {"max_threads": 0}):
+        assert settings({**given, **other}, {}).in_flight_max_events > 10 * most
+    assert settings({**given, "max_memory": 10**9}, {}).in_flight_max_bytes == 10**9
 
 
 def test_the_memory_may_be_bounded_later(server: Emulator) -> None:
