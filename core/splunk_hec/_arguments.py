@@ -17,8 +17,8 @@ NO_LINGER_S = 31_536_000.0
 DEFAULT_MEMORY = 268_435_456
 DEFAULT_EVENTS = 2_000_000
 BATCHES_PER_THREAD = 8
-"""How far a caller may be ahead of the threads, without acknowledgements and unless `max_memory` is given. The
-library takes about two before it waits; more than keeps the threads busy only leaves the caches."""
+"""How far a caller may be ahead of the threads, without acknowledgements and unless `max_memory` is given: more
+than keeps them busy only leaves the caches. The library takes about two a thread before it waits."""
 _SHORTEST_S = 0.1
 _EVENT_MAX_BYTES = 5_000_000
 """HecConfig's own; the raw endpoint breaks lines itself and takes what a request may hold."""
@@ -54,7 +54,7 @@ ARGUMENTS: dict[str, tuple[Any, str, str]] = {
     "max_memory": (
         0,
         "in_flight_max_bytes",
-        "bytes; 0 is the default of 268,435,456, and with threads and without acks 8 batches a thread at most",
+        "bytes; 0 is 268,435,456, and with threads and without acks 8 batches a thread at most",
     ),
 }
 """Default, setting of HecConfig (empty: none), and how the one becomes the other."""
