@@ -224,7 +224,7 @@ def test_events_that_meet_a_refused_deployment_come_back(server: Emulator) -> No
 
 
 def test_a_caller_stays_near_its_threads_unless_it_asks_for_memory() -> None:
-    """With threads and no acks some batches a thread may wait; acks, or a ceiling that is given, allow more."""
+    """With threads and no acks a few batches a thread may wait; acks, or a given ceiling, allow more."""
     given = {"token": "t", "hec_server": "h", "max_threads": 4, "max_events_per_batch": 1_000}
     most = BATCHES_PER_THREAD * 4 * 1_000
     assert settings(given, {}).in_flight_max_events == most
