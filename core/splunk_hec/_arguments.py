@@ -17,7 +17,7 @@ NO_LINGER_S = 31_536_000.0
 DEFAULT_MEMORY = 268_435_456
 DEFAULT_EVENTS = 2_000_000
 BATCHES_PER_THREAD = 8
-"""So far may a caller be ahead of the threads, without acknowledgements and unless `max_memory` is given: more
+"""So far may a caller be ahead of the threads, without acks and unless `max_memory` is given: more
 than keeps them busy only leaves the caches. The library takes about two a thread before it waits."""
 _SHORTEST_S = 0.1
 _EVENT_MAX_BYTES = 5_000_000
