@@ -6,7 +6,7 @@ retries, redirects or time-outs is in use. Owned by one transport, its thread on
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import http.client
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,6 +31,9 @@ SHORT_BYTES = 32_768
 
 MAX_WAYS = 256
 """Metadata of the raw endpoint stands in the address, and may take any number of values."""
+
+_HUNG_UP = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)
+"""What a system says to a write after the peer hung up; the last one is macOS's."""
 
 
 class Way:
@@ -65,11 +68,14 @@ class Way:
                 self._pool._prepare_proxy(connection)  # noqa: SLF001 -- as above
             elif connection.is_closed:
                 connection.connect()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            try:
                 connection.request(
                     "POST", self._target, body, {**headers, **self._headers},
                     preload_content=False, decode_content=False,
                 )  # fmt: skip
+            except OSError as error:
+                if error.errno not in _HUNG_UP:
+                    raise
         except BaseException:
             connection.close()
             raise
