@@ -170,7 +170,7 @@ class Stream:
         deadline = time.monotonic() + timeout_s
         self._client.queue.seal(self._box)
         if timeout_s <= 0:
-            self._client.turn_while_busy()
+            self._client.turn_while_busy(leaves_reply=True)
         self._client.turn_until(lambda: not self._box.unsettled, timeout_s)
         return self._client.queue.wait_settled(self._box, deadline - time.monotonic())
 
@@ -213,4 +213,4 @@ class Stream:
         if not self._client.queue.add(self._box, block, manifest, held, query):
             self._client.budget.release(block.size_bytes + held, len(block))
             raise ClosedError("the stream or its client was ended meanwhile")
-        self._client.turn_while_busy()
+        self._client.turn_while_busy(leaves_reply=True)

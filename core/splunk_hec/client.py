@@ -2,7 +2,7 @@
 
 Threads: any thread may call any method; outcomes are handed over by `poll` on the caller's. With
 `threads=False` no thread is ever started and all work, HTTP included, happens inside the calls; one that
-brings batches faster than Splunk replies has the reply to each taken with the next, or by `flush`.
+brings batches faster than Splunk replies has the reply to each taken with the next, or by `poll` or `flush`.
 Guarantees: every accepted event ends in exactly one outcome; what the budget bounds is bounded whatever
 Splunk does. Not for Kafka, Beam or files: those stand on `Stream.submit_lines`.
 
@@ -282,10 +282,10 @@ class HecClient:
         if not self._is_foreign:
             self.budget.release(*self.queue.abort(box))
 
-    def turn_while_busy(self) -> None:
-        """Without threads: do what can be done now; a caller in a hurry need not wait for replies."""
+    def turn_while_busy(self, *, leaves_reply: bool = False) -> None:
+        """Without threads: do what can be done now. `leaves_reply`: see `Worker.turn`."""
         if not self.config.threads:
-            self._crew.work(leaves_reply=True)
+            self._crew.work(leaves_reply=leaves_reply)
 
     def turn_until(self, is_done: Callable[[], bool], timeout_s: float) -> None:
         """Without threads: work until `is_done`, or the time is up."""

@@ -72,16 +72,18 @@ class SlowRequest:
         return transport.answers.popleft() if transport.answers else accepted()
 
 
-def quick_client(*answers: Reply | TransportError) -> tuple[HecClient, SlowTransport]:
-    """A client whose caller was quick for long enough."""
+def quick_client(*answers: Reply | TransportError, max_events: int = 1) -> tuple[HecClient, SlowTransport]:
+    """A client whose caller was quick for long enough, with batches of so many events."""
     clock = ManualClock()
     transport = SlowTransport(clock, [accepted()] * QUICK_POSTS + list(answers))
-    config = HecConfig(url="http://test", token="t", ack="off", threads=False, gzip="off", batch_max_events=1)
+    config = HecConfig(
+        url="http://test", token="t", ack="off", threads=False, gzip="off", batch_max_events=max_events
+    )
     hec = HecClient(config, transport_factory=lambda: transport, clock=clock)
     for _ in range(QUICK_POSTS):
-        hec.submit(Event("a"))
+        hec.submit_many([Event("a")] * max_events)
         assert not transport.waiting
-    hec.submit(Event("b", ref=1))
+    hec.submit_many([Event("b", ref=1)] * max_events)
     assert transport.waiting
     return hec, transport
 
@@ -99,15 +101,30 @@ def test_a_caller_that_takes_its_time_has_each_reply_when_the_call_returns() -> 
 
 
 def test_the_reply_of_a_quick_caller_is_taken_when_the_next_batch_is_there() -> None:
-    """One request at a time, in order, and the outcome of each batch comes with the one after it."""
+    """One request at a time, in order, and each batch settles with the one after it."""
     hec, transport = quick_client()
-    assert hec.poll() == []
     hec.submit(Event("c", ref=2))
-    assert [outcome.refs for outcome in hec.poll()] == [[1]]
+    assert transport.waiting
+    assert hec.budget.used_events == 1
+    assert [body.count(b"event") for body in transport.sent] == [1] * (QUICK_POSTS + 2)
+
+
+def test_a_reply_that_is_there_is_taken_though_no_batch_is() -> None:
+    """An event that fills no batch is enough to look."""
+    hec, transport = quick_client(max_events=2)
+    hec.submit(Event("c"))
     assert transport.waiting
     transport.clock.advance(REPLY_S)
-    assert [outcome.refs for outcome in hec.poll()] == [[2]]
-    assert [body.count(b"event") for body in transport.sent] == [1] * (QUICK_POSTS + 2)
+    hec.stream().submit(Event("d"))
+    assert not transport.waiting
+    assert hec.budget.used_events == 2
+
+
+def test_poll_waits_for_a_reply_that_was_left() -> None:
+    """Whoever asks for outcomes has those of all that was sent, as ever."""
+    hec, transport = quick_client()
+    assert [outcome.refs for outcome in hec.poll()] == [[1]]
+    assert not transport.waiting
 
 
 def test_flush_waits_for_a_reply_that_was_left() -> None:

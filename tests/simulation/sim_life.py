@@ -94,8 +94,8 @@ class SimulatedClient(HecClient):
         # that left a batch where it was takes none before the moment that it named.
         self._looks_often = len(config.urls) > 1 or bool(config.give_up_after_s)
 
-    def turn_while_busy(self) -> None:
-        """Work, and remember when there will be more of it."""
+    def turn_while_busy(self, *, leaves_reply: bool = False) -> None:
+        """Work, and remember when there will be more of it; here each reply is there at once."""
         now, linger, has_batches = self._clock(), self._linger(), bool(self.queue._sealed)
         if now < self._idle_until and not has_batches and now < linger:
             return  # a turn would find nothing to do; this only finds it sooner
