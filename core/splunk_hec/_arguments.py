@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from splunk_hec.config import HecConfig
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 NO_LINGER_S = 31_536_000.0
 """A batch is sent when it is full and when it is flushed, never because it is old: as the library does."""
 DEFAULT_MEMORY = 268_435_456
-DEFAULT_EVENTS = 2_000_000
 BATCHES_PER_THREAD = 8
 """So far may a caller be ahead of the threads, without acks and unless `max_memory` is given: more
 than keeps them busy only leaves the caches. The library takes about two a thread before it waits."""
@@ -90,8 +91,7 @@ def settings(given: Mapping[str, Any], params: Mapping[str, str]) -> HecConfig:
     batch_events = int(known["max_events_per_batch"])
     is_raw = "raw" in str(known["input_type"])
     memory = int(known["max_memory"])
-    is_near = threads > 0 and not has_acks and not memory  # the caller stays near its threads
-    return HecConfig(
+    config = HecConfig(
         url=f"{scheme}://{known['hec_server']}:{known['hec_port']}",
         token=str(known["token"]),
         ack="required" if has_acks else "off",
@@ -103,7 +103,6 @@ def settings(given: Mapping[str, Any], params: Mapping[str, str]) -> HecConfig:
         linger_s=NO_LINGER_S,
         gzip="off",
         in_flight_max_bytes=memory or DEFAULT_MEMORY,
-        in_flight_max_events=BATCHES_PER_THREAD * threads * batch_events if is_near else DEFAULT_EVENTS,
         request_deadline_s=float(known["http_timeout"]),
         ack_deadline_s=ack_deadline_s,
         give_up_after_s=ack_deadline_s * (attempts if has_acks else 1),
@@ -112,6 +111,10 @@ def settings(given: Mapping[str, Any], params: Mapping[str, str]) -> HecConfig:
         endpoint="raw" if is_raw else "event",
         index=params.get("index", "") if is_raw else "",
     )
+    if threads > 0 and not has_acks and not memory:
+        ahead = BATCHES_PER_THREAD * threads * batch_events
+        return msgspec.structs.replace(config, in_flight_max_events=ahead)
+    return config
 
 
 def rows() -> list[tuple[str, str, str, str]]:

@@ -232,9 +232,10 @@ class splunk_hec:  # noqa: N801 -- the name that its users import
             client, stream = self._client, self._stream
             if client is None or stream is None:
                 return
-            is_halted = client.has_halted and client.health().halted
-            if is_halted:
-                why = next(one.text for one in client.health().reasons if one.code != "internal")
+            health = client.health() if client.has_halted else None
+            is_halted = health is not None and health.halted
+            if health is not None and is_halted:
+                why = next(one.text for one in health.reasons if one.code != "internal")
                 count = stream.unsettled
                 self._end_client()
                 self._log.say(

@@ -186,6 +186,25 @@ def test_what_splunk_refused_is_not_sent_again() -> None:
         assert texts(server) == ["event 1"]
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_quick_program_loses_and_doubles_nothing(threads: int) -> None:
+    """However fast the batches come, each event is indexed once and each refused one comes back."""
+    with Emulator(tokens=["T:index=main"]) as server:
+        port = int(server.url.rpartition(":")[2])
+        hec = splunk_hec(
+            "T", "127.0.0.1", port, input_type="json", use_hec_tls=False, max_events_per_batch=2,
+            max_threads=threads, backup_queue=queue.Queue(),
+        )  # fmt: skip
+        refused = [json.dumps({"event": f"bad {number}", "index": "forbidden"}) for number in range(5)]
+        for number in range(200):
+            hec.send_event(envelope(number))
+            if number % 40 == 20:
+                hec.send_event(refused[number // 40])
+        hec.stop_threads_and_processing()
+        assert sorted(texts(server)) == sorted(f"event {number}" for number in range(200))
+        assert sorted(hec.backup_queue.get_nowait() for _ in range(hec.backup_queue.qsize())) == refused
+
+
 def test_a_fresh_session_connects_anew() -> None:
     """rotate_session_after lets a balancer choose again: with a connection of its own, not only a channel."""
     with wire.WireServer(wire.reply()) as server:
