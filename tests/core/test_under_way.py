@@ -33,6 +33,7 @@ class SlowTransport:
         self.is_answered_now = False
         self.waiting: list[SlowRequest] = []
         self.is_closed = False
+        self.fault: Exception | None = None
 
     def start(self, request: Request) -> SlowRequest:
         """Take note of it."""
@@ -69,6 +70,9 @@ class SlowRequest:
         transport = self.transport
         transport.waiting.remove(self)
         transport.clock.now = max(transport.clock.now, self.answered_at)
+        if transport.fault is not None:
+            fault, transport.fault = transport.fault, None
+            raise fault
         return transport.answers.popleft() if transport.answers else accepted()
 
 
@@ -161,6 +165,17 @@ def test_an_end_before_the_reply_was_taken_loses_no_event() -> None:
     assert (outcome.kind, outcome.refs, outcome.reason) == (OutcomeKind.GAVE_UP, [1], "closed")
     assert hec.budget.used_events == 0
     assert transport.is_closed
+
+
+def test_a_fault_of_ours_while_a_reply_is_taken_late_loses_no_event() -> None:
+    """The batch moves to a fresh lane and is sent again, as one whose reply was waited for."""
+    hec, transport = quick_client()
+    transport.fault = RuntimeError("a fault of our own")
+    assert hec.flush(30) == 0
+    [outcome] = hec.poll()
+    assert (outcome.kind, outcome.refs) == (OutcomeKind.DELIVERED, [1])
+    assert transport.fault is None
+    assert len(transport.sent) == QUICK_POSTS + 2
 
 
 def test_a_slow_batch_ends_the_haste() -> None:
